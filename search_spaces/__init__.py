@@ -1,0 +1,4 @@
+"""What may vary; needs neither torch nor Optuna to import.
+
+Read `sparsity` (which sites, which regularizer, how strong), `extras` (a learning rate and the like), then the presets.
+"""

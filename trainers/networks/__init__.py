@@ -1,0 +1,1 @@
+"""One network a file, plain modules; `skip` first. A site is the submodule of that name."""
