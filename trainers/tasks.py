@@ -1,0 +1,201 @@
+"""Ways of training by name: ours, and a user's own as "module:attribute". No torch at import."""
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from trainers.plan import DipOptions, Frozen, Plan, one_sentence
+from trainers.settings import Mistake, Regularizer
+
+if TYPE_CHECKING:
+    from trainers.training import Evaluation
+
+Shape = tuple[int, int, int]
+Sites = Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One way of training.
+
+    name: as in `task:` of a spec, and of the MLflow experiment. metric: the key of an evaluation's metrics
+    that is optimised, direction "minimize" or "maximize". train: `train(plan, *, seed, device="cpu",
+    folder=None)` yields an Evaluation at every step of plan.evaluate_at. sites: {name: (C, H, W)} in order
+    of execution, or a function of the plan that gives it. options: the task's own keys with their defaults,
+    which type them, or a pydantic model.
+
+        Task("mine", "fid", "minimize", train, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3})
+    """
+
+    name: str
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    train: Callable[..., Iterator["Evaluation"]]
+    sites: Sites | Callable[[Plan], Sites]
+    options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("name", "metric"):
+            if not isinstance(getattr(self, key), str) or not getattr(self, key):
+                raise Mistake(f"{key} of a Task is {getattr(self, key)!r}, but it must be a word")
+        if self.direction not in ("minimize", "maximize"):
+            raise Mistake(f"direction of task {self.name} is {self.direction!r}, "
+                          "but it must be 'minimize' or 'maximize'")
+        if not callable(self.train):
+            raise Mistake(f"train of task {self.name} is {self.train!r}, but it must be a function")
+
+
+def _train_dip(*args: Any, **kwargs: Any) -> Iterator["Evaluation"]:
+    from trainers.dip import train_dip  # torch is imported when something trains, not when it is described
+
+    return train_dip(*args, **kwargs)
+
+
+def _dip_sites(plan: Plan) -> Sites:
+    return _dip_shapes(plan.options.model_dump_json(include={"image", "size", "grey", "network"}))
+
+
+@lru_cache(maxsize=64)
+def _dip_shapes(options: str) -> Sites:
+    """Cached, because a search asks once a proposal and only the settings differ between proposals."""
+    from trainers.dip import dip_sites
+
+    return dip_sites(DipOptions.model_validate_json(options))
+
+
+TASKS: dict[str, Task] = {
+    "dip": Task("dip", "psnr", "maximize", _train_dip, _dip_sites, DipOptions),
+}
+
+
+def find_task(name: str) -> Task:
+    """A task of ours by name, or a user's own by "module:attribute", which is imported."""
+    if name in TASKS:
+        return TASKS[name]
+    module, colon, attribute = name.partition(":")
+    if not (colon and module and attribute):
+        raise Mistake(f"task is {name!r}, but the known tasks are {', '.join(TASKS)}; "
+                      "one of your own is written module:attribute")
+    try:
+        task = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise Mistake(f"task is {name!r}, but it cannot be imported ({error}): "
+                      "it must name a Task in a module on the Python path") from error
+    if not isinstance(task, Task):
+        raise Mistake(f"task is {name!r}, but that is a {type(task).__name__}: "
+                      "it must be a trainers.tasks.Task")
+    return task
+
+
+def options_model(task: Task) -> type[BaseModel]:
+    """The task's options as a model: frozen, unknown keys refused, each typed by its default."""
+    if not isinstance(task.options, Mapping):
+        return task.options
+    for key in task.options:
+        if not isinstance(key, str) or not key.isidentifier() or key.startswith("_"):
+            raise Mistake(f"options of task {task.name} have the key {key!r}, but a key must be a word of "
+                          "letters, digits and inner underscores")
+    fields: dict[str, Any] = {key: (Any if value is None else type(value), value)
+                              for key, value in task.options.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydantic warns of names such as `copy`; as a field they work
+        return create_model(f"{task.name} options", __base__=Frozen, **fields)
+
+
+def make_plan(
+    task: Task,
+    options: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Regularizer] | None = None,
+    extras: Mapping[str, float] | None = None,
+    evaluate_at: Sequence[int],
+    checkpoint_every: float = 300.0,
+) -> Plan:
+    """Check everything that one training needs against its task, and freeze it; a Mistake where it is not so.
+
+        make_plan(find_task("dip"), {"size": 96}, settings={"up0": L0(keep=0.25)}, evaluate_at=(100, 900))
+    """
+    model = options_model(task)
+    settings, extras = dict(settings or {}), dict(extras or {})
+    try:
+        checked = model.model_validate(dict(options))
+        _check_extras(task, checked, extras)
+        model.model_validate({**checked.model_dump(), **extras})
+    except ValidationError as error:
+        raise one_sentence(error, model, "plan") from error
+    try:
+        plan = Plan(task=task.name, options=checked, settings=settings, extras=extras,
+                    evaluate_at=evaluate_at, checkpoint_every=checkpoint_every)
+    except ValidationError as error:
+        raise one_sentence(error, Plan) from error
+    if settings:
+        _check_sites(task, plan)
+    return plan
+
+
+def extras_of(options: BaseModel) -> list[str]:
+    """The options that extras may override: the top-level ones that are numbers with a fraction."""
+    return [key for key, field in type(options).model_fields.items() if field.annotation is float]
+
+
+def _check_extras(task: Task, options: BaseModel, extras: Mapping[str, float]) -> None:
+    known = extras_of(options)
+    for name in extras:
+        if name not in known:
+            raise Mistake(f"extras.{name} is not an option of task {task.name} that extras can vary; "
+                          f"those are {', '.join(known) or 'none'}")
+
+
+def _check_sites(task: Task, plan: Plan) -> None:
+    known = sites_of(task, plan)
+    for site in plan.settings:
+        if site not in known:
+            raise Mistake(f"settings name the site {site!r}, but the sites of {network_of(plan)} "
+                          f"are {', '.join(known)}")
+
+
+def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regularizer] | None = None) -> Plan:
+    """The plan that `Plan.model_dump(mode="json")` wrote, settings replaced; a file never causes an import.
+
+    Only tasks of ours are read, since a user's own would have to be imported by a name that a file holds.
+    """
+    name = entry.get("task")
+    if not isinstance(name, str) or name not in TASKS:
+        raise Mistake(f"plan.task is {name!r}, but a file can name only {', '.join(TASKS)}: "
+                      "give the spec of a task of your own")
+    unknown = [key for key in entry if key not in Plan.model_fields]
+    if unknown:
+        raise Mistake(f"plan.{unknown[0]} is not a known key; "
+                      f"the known keys are {', '.join(Plan.model_fields)}")
+    for key in ("options", "extras"):
+        if not isinstance(entry.get(key, {}), Mapping):
+            raise Mistake(f"plan.{key} is {entry[key]!r}, but it must be a mapping of names to values")
+    return make_plan(TASKS[name], entry.get("options", {}), settings=settings, extras=entry.get("extras"),
+                     evaluate_at=entry.get("evaluate_at", ()),
+                     checkpoint_every=entry.get("checkpoint_every", 300.0))
+
+
+def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
+    """The sites of a plan's network with their (C, H, W), in order of execution."""
+    sites = task.sites(plan) if callable(task.sites) else task.sites
+    for name, shape in sites.items():
+        if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
+            raise Mistake(f"site {name!r} of task {task.name} has the shape {shape!r}, "
+                          "but it must be three positive integers (C, H, W)")
+    return dict(sites)
+
+
+def metric_of(task: Task, plan: Plan) -> str:
+    """What is optimised: the plan's objective where the task has one, else the task's metric."""
+    return str(getattr(plan.options, "objective", task.metric))
+
+
+def network_of(plan: Plan) -> str:
+    """The name of the plan's network, as exported files carry it; the task's where it names none."""
+    network = getattr(plan.options, "network", None)
+    return str(getattr(network, "kind", network) or plan.task)
