@@ -1,0 +1,233 @@
+"""The one loop: what the record holds open, then baselines and new proposals, through one Ray Tuner.
+
+Ray only schedules. What a trial is, what it reached and whether it goes on is the record's; a fresh Tuner is built at
+every start, and Ray's own snapshots are never read.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from trainers.settings import Mistake
+from tuner.record import RUNNING, Record, Row
+from tuner.trial import TrialActor
+
+Listen = Callable[[], None]
+
+
+class Queue:
+    """Which trial comes next: an unfinished one, a baseline beside the proposals, a proposal, or none.
+
+    Args:
+        record: the study's record.
+        propose: whether baselines and proposals may be added; `confirm` drains without.
+        deadline: unix seconds after which no trial starts; None: never.
+    """
+
+    def __init__(self, record: Record, *, propose: bool, deadline: float | None) -> None:
+        self.record = record
+        self._propose = propose
+        self._deadline = deadline
+        self._unfinished = [row for row in record.rows() if row.state == RUNNING]
+
+    def next(self) -> Row | None:
+        """The next trial, written in the record before it is returned."""
+        if self._deadline is not None and time.time() >= self._deadline:
+            return None
+        if self._unfinished:
+            return self._unfinished.pop(0)
+        if not self._propose:
+            return None
+        budget, seed = self.record.spec.budget, self.record.spec.search.seed
+        proposals, baselines = len(self.record.rows("proposal")), len(self.record.rows("baseline"))
+        if baselines < budget.baseline_seeds and (baselines <= proposals or proposals >= budget.trials):
+            return self.record.add("baseline", seed=seed + baselines)
+        return self.record.propose() if proposals < budget.trials else None
+
+
+class RecordSearcher(Searcher):
+    """Ray's question "what next?", answered by the queue."""
+
+    def __init__(self, queue: Queue, storage: str, listen: Listen) -> None:
+        super().__init__()
+        self._queue, self._storage, self._listen = queue, storage, listen
+        self._handed: dict[str, Row] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial's job. `FINISHED`, never None: None would make Tune poll once a second."""
+        row = self._queue.next()
+        if row is None:
+            return str(Searcher.FINISHED)
+        self._handed[trial_id] = row
+        self._listen()
+        return {"role": row.role, "number": row.number, "job": json.dumps(_job(self._queue.record, row, self._storage))}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Called with `error` only when a trial's process has died more often than `retries` allows."""
+        if error and trial_id in self._handed:
+            row, retries = self._handed[trial_id], self._queue.record.spec.retries
+            self._queue.record.fail(row.role, row.number, f"its process died {retries + 1} times")
+            self._listen()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tuner pickles its searcher; nothing is ever restored from there
+
+
+class RecordScheduler(FIFOScheduler):
+    """Ray's question "does it go on?", answered by the record.
+
+    An exception here ends the study, which is right: what is written is whole, and `resume` goes on from it.
+    """
+
+    _supports_buffered_results = False
+
+    def __init__(self, record: Record, listen: Listen) -> None:
+        super().__init__()
+        self._record, self._listen = record, listen
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Record an evaluation, and stop the trial when that ended it."""
+        role, number = trial.config["role"], trial.config["number"]
+        if "fault" in result:
+            state = self._record.fail(role, number, result["fault"])
+        else:
+            state = self._record.evaluation(role, number, result["step"], result["metrics"])
+        self._listen()
+        return str(self.CONTINUE if state == RUNNING else self.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def drain(
+    record: Record,
+    *,
+    storage: str,
+    scratch: Path,
+    propose: bool = True,
+    deadline: float | None = None,
+    address: str | None = None,
+    listen: Listen = lambda: None,
+) -> None:
+    """Run trials until the record has none open and none to add, or the deadline has passed, or Ctrl-C.
+
+    Args:
+        record: the study's record; look into it afterwards to know whether the study is done.
+        storage: where the trials' folders lie.
+        scratch: a folder for Ray's own files, removed at the end.
+        propose: whether new baselines and proposals may be added.
+        deadline: unix seconds after which no trial starts.
+        address: a running Ray cluster; None: a Ray of this process's own, ended with it.
+        listen: called in this thread after each change.
+
+    Raises:
+        Mistake: a trial asks for more than any node has.
+    """
+    record.settle()
+    queue = Queue(record, propose=propose, deadline=deadline)
+    resources = record.spec.resources
+    with _ray(address):
+        slots = _slots(resources.cpu, resources.gpu, resources.concurrent)
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=RecordSearcher(queue, storage, listen),
+                scheduler=RecordScheduler(record, listen),
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+                time_budget_s=None if deadline is None else max(1.0, deadline - time.time()),
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+                trial_name_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch.resolve()),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=record.spec.retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                tuner.fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
+    """All that a worker needs, as plain data."""
+    spec = record.spec
+    plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json")
+    task = plan.pop("task")
+    return {
+        "label": row.label,
+        "seed": row.seed,
+        "task": task,
+        "plan": plan,
+        "storage": storage,
+        "cpu": spec.resources.cpu,
+        "gpu": spec.resources.gpu,
+    }
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """A Ray to run on: the one this process has joined already, the one at `address`, or one of its own."""
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(
+        address=address or "local",
+        include_dashboard=False if address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _slots(cpu: float, gpu: float, concurrent: int | None) -> int:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = sum(_fit(node, cpu, gpu) for node in nodes)
+    if not fits:
+        most_cpu = max((node.get("CPU", 0) for node in nodes), default=0)
+        most_gpu = max((node.get("GPU", 0) for node in nodes), default=0)
+        raise Mistake(
+            f"a trial asks for {cpu:g} CPUs and {gpu:g} GPUs and the largest node has {most_cpu:g} and {most_gpu:g}: "
+            "lower resources.cpu or resources.gpu"
+        )
+    return min(fits, concurrent) if concurrent else fits
+
+
+def _fit(node: dict[str, float], cpu: float, gpu: float) -> int:
+    asked = {"CPU": cpu, "GPU": gpu}
+    return min(int(node.get(kind, 0) / much) for kind, much in asked.items() if much > 0)

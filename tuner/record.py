@@ -1,0 +1,376 @@
+"""The record: a study's only durable truth, an Optuna storage that this file alone writes.
+
+Each role is an Optuna study of its own in one database, so the sampler and the rungs see proposals only. The order
+of writes is what makes a kill harmless: a proposal is one transaction; an evaluation is one attribute, the first
+one wins, and is the commit point; everything after it (intermediate value, decision, final state) is a pure function
+of what is written and is repeated at the next start.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search_spaces import extras as extras_space
+from trainers.settings import Mistake, Regularizer, from_json, to_json
+from tuner import pruning
+from tuner.sampling import make_sampler, seed_of
+from tuner.spec import StudySpec
+
+SCHEMA = 1
+ROLES = ("proposal", "baseline", "confirmation", "pilot")
+RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
+_STATES = {
+    TrialState.RUNNING: RUNNING,
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+}
+_EVALUATION = "evaluation:"
+# Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that diverged
+# after good rungs for the best of the pruned ones.
+_CONSTRAINT = "constraints:finite"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One evaluation as it was written: `seq` counts the study's evaluations, `time` is unix seconds."""
+
+    seq: int
+    time: float
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only."""
+
+    role: str
+    number: int
+    state: str
+    reason: str | None
+    seed: int
+    settings: dict[str, Regularizer]
+    extras: dict[str, float]
+    evaluations: tuple[Recorded, ...]
+    value: float | None
+    started: float
+    finished: float | None
+    pair: int | None = None
+
+    @property
+    def label(self) -> str:
+        """How people and folders name it: `7` for a proposal, else `baseline:2`."""
+        return str(self.number) if self.role == "proposal" else f"{self.role}:{self.number}"
+
+    def at(self, step: int) -> Recorded | None:
+        """The evaluation at `step`, if there is one."""
+        return next((one for one in self.evaluations if one.step == step), None)
+
+
+class Record:
+    """A study's database, opened by its one driver (or read by anyone).
+
+    Args:
+        url: an SQLAlchemy address, `sqlite:///…` or PostgreSQL.
+        name: the study's name.
+
+    Raises:
+        Mistake: there is no such study in that database, or it was written by another schema.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._storage = _storage(url)
+        self._ids = {role: _study_id(self._storage, name, role) for role in ROLES}
+        about = self._storage.get_study_user_attrs(self._ids["proposal"])
+        if "spec" not in about:
+            raise Mistake(f"no study {name!r} in its database: start it with `search`")
+        if about["schema"] != SCHEMA:
+            raise Mistake(
+                f"study {name!r} has a record of schema {about['schema']} and this version reads {SCHEMA}: "
+                "open it with the version that wrote it"
+            )
+        self.spec = StudySpec.model_validate(about["spec"])
+        self.uuid = str(about["uuid"])
+        self._lock = threading.Lock()
+        self._rows = {role: self._read(role) for role in ROLES}
+        self._sequence = 1 + max((e.seq for rows in self._rows.values() for r in rows for e in r.evaluations), default=-1)
+        self._version = 0
+        self._mirror: optuna.Study | None = None
+
+    @staticmethod
+    def create(url: str, frozen: StudySpec) -> "Record":
+        """Write a new study; a creation that was interrupted is finished. The spec is written last: the commit point."""
+        storage = _storage(url)
+        direction = frozen.direction()
+        for role in ROLES:
+            optuna.create_study(
+                storage=storage, study_name=f"{frozen.name}/{role}", direction=direction, load_if_exists=True
+            )
+        about = _study_id(storage, frozen.name, "proposal")
+        if "spec" not in storage.get_study_user_attrs(about):
+            storage.set_study_user_attr(about, "schema", SCHEMA)
+            storage.set_study_user_attr(about, "uuid", frozen.uuid)
+            storage.set_study_user_attr(about, "spec", frozen.model_dump(mode="json"))
+        return Record(url, frozen.name)
+
+    @staticmethod
+    def exists(url: str, name: str) -> bool:
+        """Say whether `url` holds a study `name` whose creation was finished."""
+        storage = _storage(url)
+        try:
+            return "spec" in storage.get_study_user_attrs(_study_id(storage, name, "proposal"))
+        except Mistake:
+            return False
+
+    def delete(self) -> None:
+        """Remove the study from its database."""
+        for study_id in self._ids.values():
+            self._storage.delete_study(study_id)
+
+    # reading
+
+    def rows(self, role: str | None = None) -> list[Row]:
+        """All trials, or those of one role, in order of their numbers."""
+        with self._lock:
+            return [row for one in ([role] if role else ROLES) for row in self._rows[one]]
+
+    def row(self, role: str, number: int) -> Row:
+        """One trial."""
+        with self._lock:
+            return self._rows[role][number]
+
+    def version(self) -> int:
+        """A number that grows with each write of this process."""
+        return self._version
+
+    # writing
+
+    def set_spec(self, spec: StudySpec) -> None:
+        """Keep a changed spec: a larger `budget.trials`, other resources; never what is compared."""
+        self._storage.set_study_user_attr(self._ids["proposal"], "spec", spec.model_dump(mode="json"))
+        self.spec = spec
+        self._version += 1
+
+    def add(
+        self,
+        role: str,
+        *,
+        seed: int,
+        settings: Mapping[str, Regularizer] | None = None,
+        extras: Mapping[str, float] | None = None,
+        pair: int | None = None,
+    ) -> Row:
+        """Add a trial that no sampler proposed: a baseline, a member of a confirmation pair."""
+        attributes = _attributes(seed, settings or {}, extras or {}) | ({} if pair is None else {"pair": pair})
+        return self._create(role, create_trial(state=TrialState.RUNNING, user_attrs=attributes))
+
+    def propose(self) -> Row:
+        """Let the sampler propose a trial, and record it in one transaction.
+
+        The sampler works on an in-memory mirror of the proposals: asking the database itself would commit each
+        parameter alone, and a kill in between would leave a torn row.
+        """
+        mirror = self._mirror or self._build_mirror()
+        number = len(self.rows("proposal"))
+        search = self.spec.search
+        if number == 0 or search.sampler != "qmc":  # a quasi-random sequence is continued, not begun anew
+            mirror.sampler = make_sampler(
+                search.sampler,
+                seed=seed_of(search.seed, 0 if search.sampler == "qmc" else number),
+                startup_trials=search.startup_trials or 0,
+            )
+        asked = mirror.ask()
+        settings = self.spec.sparsity_space().suggest(asked)
+        extras = extras_space.suggest(self.spec.space.extras, asked)
+        attributes = _attributes(search.seed, settings, extras)
+        progress = mirror._storage.get_study_system_attrs(mirror._study_id)  # where a quasi-random sequence stands
+        if progress:
+            attributes["sampler"] = progress
+        return self._create(
+            "proposal",
+            create_trial(
+                state=TrialState.RUNNING,
+                params=asked.params,
+                distributions=asked.distributions,
+                user_attrs=attributes,
+            ),
+        )
+
+    def evaluation(self, role: str, number: int, step: int, metrics: Mapping[str, float]) -> str:
+        """Write an evaluation, decide from it, and return the trial's state; the first one at a step wins."""
+        row = self.row(role, number)
+        if row.state != RUNNING:
+            return row.state
+        if row.at(step) is None:
+            fault = self._fault(row, step, metrics)
+            if fault:
+                return self.fail(role, number, fault)
+            written = Recorded(self._sequence, time.time(), step, {k: float(v) for k, v in metrics.items()})
+            self._storage.set_trial_user_attr(
+                self._trial_id(role, number),
+                f"{_EVALUATION}{step}",
+                {"seq": written.seq, "time": written.time, "metrics": written.metrics},
+            )
+            self._sequence += 1
+            self._replace(replace(row, evaluations=(*row.evaluations, written)))
+        return self._settle(role, number, step)
+
+    def fail(self, role: str, number: int, reason: str) -> str:
+        """End a trial as FAILED, with a reason that a person can read."""
+        return self._finish(role, number, TrialState.FAIL, reason=reason)
+
+    def settle(self) -> None:
+        """Repeat what a kill may have cut off behind the last evaluation of each unfinished trial."""
+        for row in self.rows():
+            if row.state == RUNNING and row.evaluations:
+                self._settle(row.role, row.number, row.evaluations[-1].step)
+
+    # the parts
+
+    def _fault(self, row: Row, step: int, metrics: Mapping[str, float]) -> str | None:
+        metric = self.spec.metric()
+        if metric not in metrics:
+            known = ", ".join(sorted(metrics)) or "none"
+            return f"the evaluation at step {step} has no metric {metric!r}: it has {known}"
+        due = [s for s in self.spec.evaluate_at() if row.at(s) is None and s < step]
+        if due:
+            return f"the training evaluated at step {step} without having evaluated at step {due[0]}"
+        return None
+
+    def _settle(self, role: str, number: int, step: int) -> str:
+        row = self.row(role, number)
+        evaluation = row.at(step)
+        if evaluation is None:
+            return row.state
+        value = evaluation.metrics[self.spec.metric()]
+        if not math.isfinite(value):
+            return self._finish(role, number, TrialState.PRUNED, reason="diverged")
+        self._each(role, number, "set_trial_intermediate_value", step, value)
+        if step >= self.spec.budget.steps:
+            return self._finish(role, number, TrialState.COMPLETE, value=value)
+        if self._is_decided_at(role, step) and not self._goes_on(evaluation, value):
+            return self._finish(role, number, TrialState.PRUNED, reason=f"behind at step {step}")
+        return RUNNING
+
+    def _is_decided_at(self, role: str, step: int) -> bool:
+        return role == "proposal" and self.spec.search.scheduler == "asha" and step in self.spec.rungs()
+
+    def _goes_on(self, evaluation: Recorded, value: float) -> bool:
+        """Decide from the evaluations with a smaller `seq` alone, so that deciding again decides the same."""
+        at_rung = [other for row in self.rows("proposal") if (other := row.at(evaluation.step)) is not None]
+        earlier = [other.metrics[self.spec.metric()] for other in at_rung if other.seq < evaluation.seq]
+        return pruning.goes_on(
+            value,
+            [one for one in earlier if math.isfinite(one)],
+            direction=self.spec.direction(),
+            reduction=self.spec.budget.reduction,
+        )
+
+    def _finish(
+        self, role: str, number: int, state: TrialState, *, value: float | None = None, reason: str | None = None
+    ) -> str:
+        row = self.row(role, number)
+        if row.state != RUNNING:
+            return row.state
+        trial_id = self._trial_id(role, number)
+        if reason is not None:
+            self._storage.set_trial_user_attr(trial_id, "reason", reason)
+        if reason == "diverged":
+            self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 1.0)
+        self._each(role, number, "set_trial_state_values", state, None if value is None else [value])
+        self._replace(replace(row, state=_STATES[state], reason=reason, value=value, finished=time.time()))
+        return _STATES[state]
+
+    def _each(self, role: str, number: int, method: str, *arguments: Any) -> None:
+        """Write to the database, then the same to the sampler's mirror of it."""
+        getattr(self._storage, method)(self._trial_id(role, number), *arguments)
+        if role == "proposal" and self._mirror is not None:
+            mirror = self._mirror._storage
+            mirrored = mirror.get_trial_id_from_study_id_trial_number(self._mirror._study_id, number)
+            getattr(mirror, method)(mirrored, *arguments)
+
+    def _create(self, role: str, trial: FrozenTrial) -> Row:
+        trial_id = self._storage.create_new_trial(self._ids[role], template_trial=trial)
+        row = _row(role, self._storage.get_trial(trial_id))
+        with self._lock:
+            self._rows[role].append(row)
+            self._version += 1
+        return row
+
+    def _replace(self, row: Row) -> None:
+        with self._lock:
+            self._rows[row.role][row.number] = row
+            self._version += 1
+
+    def _read(self, role: str) -> list[Row]:
+        return [_row(role, trial) for trial in self._storage.get_all_trials(self._ids[role], deepcopy=False)]
+
+    def _trial_id(self, role: str, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._ids[role], number)
+
+    def _build_mirror(self) -> optuna.Study:
+        trials = self._storage.get_all_trials(self._ids["proposal"], deepcopy=False)
+        mirror = optuna.create_study(storage=InMemoryStorage(), direction=self.spec.direction())
+        for trial in trials:
+            mirror._storage.create_new_trial(mirror._study_id, template_trial=trial)
+        for key, value in (trials[-1].user_attrs.get("sampler", {}) if trials else {}).items():
+            mirror._storage.set_study_system_attr(mirror._study_id, key, value)
+        self._mirror = mirror
+        return mirror
+
+
+def _storage(url: str) -> BaseStorage:
+    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=arguments))
+
+
+def _study_id(storage: BaseStorage, name: str, role: str) -> int:
+    try:
+        return storage.get_study_id_from_name(f"{name}/{role}")
+    except KeyError:
+        raise Mistake(f"no study {name!r} in its database: start it with `search`") from None
+
+
+def _attributes(
+    seed: int, settings: Mapping[str, Regularizer], extras: Mapping[str, float]
+) -> dict[str, Any]:
+    plain = {site: to_json(regularizer) for site, regularizer in settings.items()}
+    return {"seed": seed, "settings": plain, "extras": dict(extras)}
+
+
+def _row(role: str, trial: FrozenTrial) -> Row:
+    attributes = trial.user_attrs
+    evaluations = [
+        Recorded(one["seq"], one["time"], int(key.removeprefix(_EVALUATION)), one["metrics"])
+        for key, one in attributes.items()
+        if key.startswith(_EVALUATION)
+    ]
+    return Row(
+        role=role,
+        number=trial.number,
+        state=_STATES[trial.state],
+        reason=attributes.get("reason"),
+        seed=attributes["seed"],
+        settings={site: from_json(one, site) for site, one in attributes["settings"].items()},
+        extras=attributes["extras"],
+        evaluations=tuple(sorted(evaluations, key=lambda one: one.step)),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        started=_seconds(trial.datetime_start) or 0.0,
+        finished=_seconds(trial.datetime_complete),
+        pair=attributes.get("pair"),
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+

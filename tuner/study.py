@@ -1,0 +1,348 @@
+"""The façade: what a user of the Python API sees.
+
+>>> from tuner.study import run                                                       # doctest: +SKIP
+>>> study = run({"name": "first", "plan": {"image": "astronaut", "size": 96}})         # doctest: +SKIP
+>>> study.best(), study.confirm(), study.export()                                      # doctest: +SKIP
+"""
+
+import os
+import shutil
+import statistics
+import time as clock
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainers.settings import Mistake
+from tuner import tracking as tracking_
+from tuner.confirm import Confirmation, confirmations, missing_members, winners
+from tuner.lock import StudyLock
+from tuner.record import COMPLETE, RUNNING, Record, Row
+from tuner.spec import StudySpec, differences, freeze, load_spec, to_yaml
+from tuner.storage import Storage
+from tuner.trial import LOG
+
+if TYPE_CHECKING:
+    import pandas
+
+    from tuner.progress import Listener
+
+DATABASE = "study.db"
+SPEC = "spec.yaml"
+
+
+class Study:
+    """One study, opened: its record can be read, extended, confirmed and exported.
+
+    Args:
+        folder: ROOT/NAME.
+        record: its opened record.
+    """
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.folder, self.record = folder, record
+        self.name, self.uuid = record.spec.name, record.uuid
+
+    @property
+    def spec(self) -> StudySpec:
+        """The frozen spec."""
+        return self.record.spec
+
+    @property
+    def tracking(self) -> str:
+        """The MLflow address that was resolved at the start."""
+        return str(self.spec.tracking)
+
+    @property
+    def storage(self) -> Storage:
+        """Where the trials' folders lie."""
+        return Storage(str(self.spec.storage))
+
+    def is_done(self) -> bool:
+        """Whether every trial that was asked for has ended."""
+        budget = self.spec.budget
+        return (
+            all(row.state != RUNNING for row in self.record.rows())
+            and len(self.record.rows("proposal")) >= budget.trials
+            and len(self.record.rows("baseline")) >= budget.baseline_seeds
+        )
+
+    def best(self, n: int = 5, where: str | None = None) -> list[dict[str, Any]]:
+        """The best settings, asked of MLflow: rows as `best --format json` prints them."""
+        from tuner.query import best_trials
+
+        return best_trials(self.uuid, tracking=self.tracking, root=self.folder.parent, n=n, where=where)
+
+    def trials(self) -> "pandas.DataFrame":
+        """All trials of all roles, a row each, from the record."""
+        import pandas
+
+        return pandas.DataFrame([_flat(row) for row in self.record.rows()])
+
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        time: float | None = None,
+        address: str | None = None,
+        progress: "Listener | None" = None,
+    ) -> "Study":
+        """Go on after an interruption, or extend a finished study to `trials` proposals.
+
+        Raises:
+            Mistake: `trials` is fewer than exist, or another process runs the study.
+        """
+        with StudyLock(self.folder):
+            self.record = Record(database_of(self.spec, self.folder), self.name)
+            if trials is not None:
+                self._extend(trials)
+            if not self.is_done():
+                self._drain(propose=True, time=time, address=address, progress=progress)
+        return self
+
+    def confirm(
+        self, top: int = 1, seeds: int = 5, *, address: str | None = None, progress: "Listener | None" = None
+    ) -> list[Confirmation]:
+        """Bring the `top` winners to `seeds` pairs with the baseline over fresh seeds, and compare.
+
+        Pairs in the record count: run again it trains nothing.
+
+        Raises:
+            Mistake: no proposal has finished, or another process runs the study.
+        """
+        with StudyLock(self.folder):
+            self.record = Record(database_of(self.spec, self.folder), self.name)
+            chosen = winners(self.record.rows(), top, self.spec.direction())
+            for member in missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed):
+                self.record.add(
+                    "confirmation",
+                    seed=member.seed,
+                    settings=member.settings,
+                    extras=member.extras,
+                    pair=member.pair,
+                )
+            if any(row.state == RUNNING for row in self.record.rows("confirmation")):
+                self._drain(propose=False, time=None, address=address, progress=progress)
+            else:
+                self._track().close()
+        numbers = {row.number for row in chosen}
+        return [one for one in confirmations(self.record.rows(), self.spec) if one.proposal in numbers]
+
+    def cost_of_confirmation(self, top: int = 1, seeds: int = 5) -> str:
+        """How many trainings `confirm` would run, and about how long one takes."""
+        rows = self.record.rows()
+        count = len(missing_members(rows, winners(rows, top, self.spec.direction()), seeds, self.spec.search.seed))
+        if not count:
+            return "all pairs are in the record: nothing to train"
+        whole = [row.finished - row.started for row in rows if row.state == COMPLETE and row.finished]
+        return f"{count} trainings of {self.spec.budget.steps} steps, about {statistics.median(whole):.0f} s each"
+
+    def export(
+        self, path: str | Path | None = None, *, package: str | Path | None = None, weights: bool = False
+    ) -> Path:
+        """Write the leader's settings as JSON (default `settings.json` in the study's folder)."""
+        from tuner.export import export
+
+        return export(
+            self.uuid,
+            tracking=self.tracking,
+            root=self.folder.parent,
+            path=Path(path) if path else self.folder / "settings.json",
+            package=Path(package) if package else None,
+            weights=weights,
+        )
+
+    def sync(self) -> None:
+        """Bring MLflow up to the record."""
+        self._track().close()
+
+    def log(self, label: str) -> str:
+        """What a trial printed, by its label: `7`, `baseline:2`."""
+        known = [row.label for row in self.record.rows()]
+        if label not in known:
+            raise Mistake(f"study {self.name!r} has no trial {label!r}: it has {', '.join(known) or 'none yet'}")
+        folder = self.storage.open(label)
+        try:
+            file = folder / LOG
+            return file.read_text(encoding="utf-8") if file.exists() else ""
+        finally:
+            self.storage.close(folder)
+
+    def delete(self) -> None:
+        """Remove the study: its folder, its trials, its record; its MLflow runs are marked as deleted.
+
+        Raises:
+            Mistake: another process runs it.
+        """
+        with StudyLock(self.folder):
+            tracking_.delete_runs(self.tracking, self.uuid)
+            self.storage.delete()
+            self.record.delete()
+            shutil.rmtree(self.folder)
+
+    def _extend(self, trials: int) -> None:
+        exist = len(self.record.rows("proposal"))
+        if trials < exist:
+            raise Mistake(
+                f"--trials {trials} is the study's total of proposals and {self.name!r} has {exist} already: "
+                f"give {exist} or more"
+            )
+        budget = self.spec.budget.model_copy(update={"trials": trials})
+        self.record.set_spec(self.spec.model_copy(update={"budget": budget}))
+        write_spec(self.folder, self.spec)
+
+    def _track(self) -> "tracking_.Tracker":
+        tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
+        tracker.start()
+        return tracker
+
+    def _drain(
+        self, *, propose: bool, time: float | None, address: str | None, progress: "Listener | None"
+    ) -> None:
+        from tuner.queue import drain
+
+        started = clock.time()
+        tracker = self._track()
+
+        def listen() -> None:
+            tracker.wake()
+            if progress is not None:
+                progress.update(
+                    self.record.rows(),
+                    spec=self.spec,
+                    elapsed=clock.time() - started,
+                    tracking_behind=tracker.behind(),
+                )
+
+        seconds = time if time is not None else self.spec.seconds("time")
+        try:
+            drain(
+                self.record,
+                storage=os.path.abspath(self.storage.where) if "://" not in self.storage.where else self.storage.where,
+                scratch=self.folder / "ray",
+                propose=propose,
+                deadline=None if seconds is None else started + seconds,
+                address=address,
+                listen=listen,
+            )
+        finally:
+            tracker.close()
+            listen()
+
+
+def run(
+    spec: StudySpec | Mapping[str, Any] | str | Path,
+    *,
+    root: str | Path = "studies",
+    time: float | None = None,
+    address: str | None = None,
+    tracking: str | None = None,
+    progress: "Listener | None" = None,
+) -> Study:
+    """Run a study to its end; one that exists with the same frozen spec is resumed, a finished one just opened.
+
+    Args:
+        spec: a spec, a mapping, a YAML file or a preset's name.
+        root: where studies live.
+        time: seconds after which no trial starts.
+        address: a Ray cluster to run on; None: a Ray of its own.
+        tracking: an MLflow address; None: the spec's, the environment's, or SQLite under `root`.
+        progress: told of each change.
+
+    Raises:
+        Mistake: the spec is wrong, or the name is taken by another spec.
+        RuntimeError: storage or tracking do not answer.
+    """
+    wanted = spec if isinstance(spec, StudySpec) else load_spec(spec)
+    study = _open_or_create(wanted, Path(root), tracking)
+    return study.resume(time=time, address=address, progress=progress)
+
+
+def open_study(name: str, *, root: str | Path = "studies") -> Study:
+    """Open a study by its name, its folder or its spec file.
+
+    Raises:
+        Mistake: there is none of that name; the sentence lists those that are there.
+    """
+    folder = Path(root) / name
+    if not (folder / SPEC).is_file():
+        named = load_spec(name).name if Path(name).is_file() else None
+        if named is None or not (Path(root) / named / SPEC).is_file():
+            known = ", ".join(studies(root)) or "none"
+            raise Mistake(f"no study {named or name!r} under {str(root)!r}: there is {known}")
+        folder = Path(root) / named
+    spec = load_spec(folder / SPEC)
+    return Study(folder, Record(database_of(spec, folder), spec.name))
+
+
+def studies(root: str | Path) -> list[str]:
+    """The names of the studies under `root`."""
+    return sorted(path.parent.name for path in Path(root).glob(f"*/{SPEC}"))
+
+
+def database_of(spec: StudySpec, folder: Path) -> str:
+    """The address of a study's record."""
+    return spec.database or f"sqlite:///{(folder / DATABASE).resolve()}"
+
+
+def write_spec(folder: Path, spec: StudySpec) -> None:
+    """Copy the frozen spec beside the record, atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{SPEC}.{os.getpid()}"
+    part.write_text(to_yaml(spec), encoding="utf-8")
+    os.replace(part, folder / SPEC)
+
+
+def _open_or_create(wanted: StudySpec, root: Path, tracking: str | None) -> Study:
+    folder = root / wanted.name
+    url = database_of(wanted, folder)
+    if (wanted.database or (folder / DATABASE).is_file()) and Record.exists(url, wanted.name):
+        record = Record(url, wanted.name)
+        frozen = freeze(wanted, startup_trials=record.spec.search.startup_trials)
+        changed = differences(record.spec, frozen)
+        if changed:
+            raise Mistake(
+                f"study {wanted.name!r} exists with another {', '.join(changed)}: "
+                f"give this one another name with --name, or delete that one"
+            )
+    else:
+        frozen = _settled(freeze(wanted), folder, tracking_.resolve_tracking(tracking, wanted, root))
+        with StudyLock(folder):
+            record = Record.create(url, frozen)
+    if not (folder / SPEC).is_file():
+        write_spec(folder, record.spec)
+    return Study(folder, record)
+
+
+def _settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
+    """The frozen spec with its places resolved, each of them tried before anything is written."""
+    storage = frozen.storage or str((folder / "trials").resolve())
+    tracking_.check(tracking)
+    existed = folder.exists()
+    try:
+        Storage(storage).check()
+    except RuntimeError:
+        if not existed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return frozen.model_copy(update={"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking})
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    strengths = {
+        f"{site}.{name}": value
+        for site, regularizer in row.settings.items()
+        for name, value in {"kind": regularizer.kind, **vars(regularizer)}.items()
+    }
+    return {
+        "role": row.role,
+        "trial": row.label,
+        "state": row.state,
+        "reason": row.reason,
+        "seed": row.seed,
+        "value": row.value,
+        "step": row.evaluations[-1].step if row.evaluations else None,
+        **strengths,
+        **row.extras,
+    }
