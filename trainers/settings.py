@@ -1,0 +1,356 @@
+"""Regularizers as data, and the file that carries them to another program; standard library alone.
+
+*Settings* map the name of a site to a regularizer. `load` and `write` read and write them as JSON, with where
+they come from and what they attained. This file ships alone with `sparsity.py` in an exported package, so it
+imports nothing of this project; and a file that it reads never causes an import.
+"""
+
+import contextlib
+import json
+import math
+import os
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, cast
+from uuid import uuid4
+
+SCHEMA = 1
+NOTE = (
+    "For training from scratch with this network, plan and number of steps; carrying the settings to another "
+    "width, loss or length of training is an assumption that nobody has tested."
+)
+_LARGEST = 16 * 2**20  # bytes; settings take a few thousand, a checkpoint named by mistake far more
+
+
+class Mistake(ValueError):
+    """A user's mistake; its text is one sentence with the value received, the rule and the way out."""
+
+
+@dataclass(frozen=True)
+class L1:
+    """Adds λ · mean|h| to the generator's loss, in training only (arXiv 2104.00464).
+
+    `weight` is λ, a finite number of at least 0. Anything else raises `Mistake`.
+
+    >>> L1(weight=0.1)
+    L1(weight=0.1)
+    """
+
+    weight: float
+    kind: ClassVar[str] = "l1"
+
+    def __post_init__(self) -> None:
+        rule = "a finite number of at least 0, for example weight=0.01"
+        object.__setattr__(self, "weight", _number("weight", self.weight, rule, lambda number: number >= 0))
+
+    @staticmethod
+    def out_of(shape: Sequence[int]) -> int | None:
+        """None: λ counts nothing, so it belongs to no particular shape (C, H, W)."""
+        return None
+
+
+@dataclass(frozen=True)
+class L0:
+    """Keeps in each sample the k = max(1, round(ρ · C · H · W)) entries of largest magnitude.
+
+    `keep` is ρ, a number above 0 and up to 1 (arXiv 2104.00464). Anything else raises `Mistake`.
+
+    >>> L0(keep=0.25).out_of((16, 8, 8))
+    1024
+    """
+
+    keep: float
+    kind: ClassVar[str] = "l0"
+
+    def __post_init__(self) -> None:
+        rule = "a number above 0 and up to 1 (the fraction that stays), for example keep=0.2"
+        object.__setattr__(self, "keep", _number("keep", self.keep, rule, lambda number: 0 < number <= 1))
+
+    @staticmethod
+    def out_of(shape: Sequence[int]) -> int | None:
+        """C · H · W: of how many entries the fraction is kept."""
+        return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class L0Inf:
+    """Keeps in each sample, at each position, the k of C channels of largest magnitude (arXiv 2104.00464).
+
+    A *needle* is the vector of C channels at one position; L0,∞ is the most non-zeros in any needle.
+    (The literature also defines it over stripes, the needles of a neighbourhood: that is not meant here.)
+    `k` is a whole number of at least 1; one of C or more changes nothing. Anything else raises `Mistake`.
+
+    >>> L0Inf(k=4).out_of((16, 8, 8))
+    16
+    """
+
+    k: int
+    kind: ClassVar[str] = "l0inf"
+
+    def __post_init__(self) -> None:
+        rule = "a whole number of at least 1 (the channels that stay at a position), for example k=4"
+        object.__setattr__(self, "k", _number("k", self.k, rule, lambda number: number >= 1, whole=True))
+
+    @staticmethod
+    def out_of(shape: Sequence[int]) -> int | None:
+        """C: of how many channels k are kept."""
+        return shape[0]
+
+
+Regularizer = L1 | L0 | L0Inf
+REGULARIZERS: dict[str, type[Regularizer]] = {"l1": L1, "l0": L0, "l0inf": L0Inf}
+
+
+def strength_of(kind: str | Regularizer | type[Regularizer]) -> str:
+    """The name of a regularizer's one number: of a kind, a class or an instance.
+
+    >>> strength_of("l0"), strength_of(L1), strength_of(L0Inf(k=2))
+    ('keep', 'weight', 'k')
+    """
+    if isinstance(kind, str):
+        if kind not in REGULARIZERS:
+            raise Mistake(
+                f"there is no regularizer {_shown(kind)}; the known ones are {', '.join(REGULARIZERS)}"
+            )
+        kind = REGULARIZERS[kind]
+    return fields(kind)[0].name
+
+
+def to_json(regularizer: Regularizer, shape: Sequence[int] | None = None) -> dict[str, Any]:
+    """A regularizer as it stands in a file; with the site's shape (C, H, W) also what its number is out of.
+
+    >>> to_json(L0Inf(k=4), (16, 8, 8))
+    {'kind': 'l0inf', 'k': 4, 'of': 16}
+    """
+    strength = strength_of(regularizer)
+    of = None if shape is None else regularizer.out_of(shape)
+    entry = {"kind": regularizer.kind, strength: getattr(regularizer, strength)}
+    return entry if of is None else entry | {"of": of}
+
+
+def from_json(entry: object, where: str) -> Regularizer:
+    """The regularizer that `to_json` gave; `where` stands in the `Mistake` that everything else raises.
+
+    >>> from_json({"kind": "l1", "weight": 0.1}, "sites.up1")
+    L1(weight=0.1)
+    """
+    if not isinstance(entry, Mapping):
+        raise Mistake(
+            f'{where} is {_shown(entry)}, but a regularizer looks like {{"kind": "l0", "keep": 0.2}}'
+        )
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in REGULARIZERS:
+        told = f"the kind {_shown(kind)}" if "kind" in entry else "no kind"
+        raise Mistake(f"{where} has {told}; the known ones are {', '.join(REGULARIZERS)}")
+    strength = strength_of(kind)
+    _check_keys(entry, f"{where}: ", needed=("kind", strength), known=("kind", strength, "of"))
+    try:
+        if "of" in entry:
+            _check_of("of", entry["of"])
+        return cast("Callable[[object], Regularizer]", REGULARIZERS[kind])(entry[strength])
+    except Mistake as mistake:
+        raise Mistake(f"{where}: {mistake}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsFile(Mapping[str, Regularizer]):
+    """The mapping site → regularizer as exported, with where it comes from and what it attained.
+
+    Only `sites` is needed, so that such a file can also be made by hand. `of` says for some of the sites what
+    their number is out of; `value` is the `metric` at training step `step`; `baseline` is {mean, sd, seeds};
+    `attained` is {site: {density, removed_energy, baseline_density}}; `plan` holds all that the training
+    needs but its settings. A field of a wrong type raises `Mistake`.
+
+    >>> SettingsFile(sites={"up1": L0(keep=0.2)})["up1"]
+    L0(keep=0.2)
+    """
+
+    schema: int = SCHEMA
+    note: str = NOTE
+    task: str = ""
+    network: str = ""
+    sites: dict[str, Regularizer]
+    of: dict[str, int] = field(default_factory=dict)
+    metric: str = ""
+    direction: str = ""
+    value: float | None = None
+    step: int | None = None
+    baseline: dict[str, Any] | None = None
+    confirmed: dict[str, Any] | None = None
+    attained: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_schema(self.schema)
+        for names, known, words in _FIELD_TYPES:
+            for name in names.split():
+                _check_type(name, getattr(self, name), known, words)
+        if self.value is not None:
+            _number("value", self.value, "a finite number or null", lambda number: True)
+        if self.step is not None:
+            _number("step", self.step, "a whole number of at least 0, or null", lambda n: n >= 0, whole=True)
+        for site, regularizer in self.sites.items():
+            _check_type(f"sites[{_shown(site)}]", regularizer, Regularizer, "L1(…), L0(…) or L0Inf(…)")
+        for site, of in self.of.items():
+            _check_keys({site: of}, "in of ", needed=(), known=tuple(self.sites))
+            _check_of(f"of[{_shown(site)}]", of)
+
+    def __getitem__(self, site: str) -> Regularizer:
+        return self.sites[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+
+_KEYS = tuple(item.name for item in fields(SettingsFile) if item.name != "of")  # `of` stands within each site
+_FIELD_TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
+    ("note task network metric direction", str, "a text"),
+    ("sites of attained plan provenance", dict, "an object of names and values"),
+    ("baseline confirmed", dict | None, "an object of names and values, or null"),
+)
+
+
+def load(path: str | os.PathLike[str]) -> SettingsFile:
+    """Read a file that `write` wrote, or one made by hand with at least `schema` and `sites`.
+
+    Whatever is wrong with it (not there, not text, cut off, not JSON, nested too deeply, a key twice, unknown
+    or missing keys, another schema, a regularizer out of range, NaN) raises `Mistake`.
+    """
+    try:
+        content = _parse(_read(Path(path)))
+        _check_type("its content", content, dict, "an object of names and values")
+        _check_schema(content.get("schema", SCHEMA))  # before the keys: another schema has other keys
+        _check_keys(content, "", needed=("schema", "sites"), known=_KEYS)
+        _check_type("sites", content["sites"], dict, "an object of names and values")
+        sites = {site: from_json(entry, f"sites.{site}") for site, entry in content["sites"].items()}
+        of = {site: entry["of"] for site, entry in content["sites"].items() if "of" in entry}
+        return SettingsFile(**content | {"sites": sites, "of": of})
+    except Mistake as mistake:
+        raise Mistake(f"the settings file {str(path)!r} cannot be used: {mistake}") from None
+
+
+def write(path: str | os.PathLike[str], settings_file: SettingsFile) -> None:
+    """Write the file whole or not at all, over one that is there.
+
+    What JSON cannot hold (NaN, say) and a folder that is not there raise `Mistake`, a full disk RuntimeError.
+    """
+    target = Path(path)
+    content = {name: getattr(settings_file, name) for name in _KEYS}
+    content["sites"] = {
+        site: to_json(regularizer) | ({"of": settings_file.of[site]} if site in settings_file.of else {})
+        for site, regularizer in settings_file.sites.items()
+    }
+    temporary = target.parent / f".settings-{os.getpid()}-{uuid4().hex}.tmp"  # no other writer has this name
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+        with open(temporary, "x", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Mistake(f"the settings cannot be written to {str(target)!r} as JSON: {error}") from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        told = f"cannot write {str(target)!r} ({error.strerror})"
+        raise Mistake(f"{told}; give the name of a file in a folder that is there") from error
+    except OSError as error:
+        raise RuntimeError(f"cannot write {str(target)!r} ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file():  # also keeps a pipe from being waited for
+            raise Mistake("it is a folder or a device" if path.exists() else "there is no such file")
+        with open(path, "rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise Mistake(f"it has more than {_LARGEST} bytes, so it is something else")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise Mistake(f"it cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise Mistake(
+            f"its byte {error.start} is not UTF-8 text, so it is something else or damaged"
+        ) from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        told = "is cut off or not JSON" if text.strip() else "is empty"
+        raise Mistake(f"it {told} ({error.msg}, line {error.lineno}); export it again") from None
+    except RecursionError:
+        raise Mistake("it is nested too deeply; export it again") from None
+    except Mistake:
+        raise
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise Mistake(f"it holds a number that cannot be read ({error})") from None
+
+
+def _finite(literal: str) -> float:
+    return _number("a number", float(literal), "finite", lambda number: True)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Mistake(f"the key {_shown(key)} stands twice in one object; keep one of them")
+        found[key] = value
+    return found
+
+
+def _number(
+    name: str, value: object, rule: str, allowed: Callable[[float], bool], whole: bool = False
+) -> float | int:
+    kind = Integral if whole else Real
+    with contextlib.suppress(OverflowError):  # an integer beyond the range of a float
+        if isinstance(value, kind) and not isinstance(value, bool):
+            number = float(cast("float", value))
+            if math.isfinite(number) and allowed(number):
+                return int(cast("int", value)) if whole else number
+    raise Mistake(f"{name} is {_shown(value)}, but it has to be {rule}")
+
+
+def _check_of(name: str, value: object) -> None:
+    _number(name, value, "a whole number of at least 1", lambda number: number >= 1, whole=True)
+
+
+def _check_schema(schema: object) -> None:
+    if type(schema) is not int or schema != SCHEMA:
+        told = f"schema is {_shown(schema)}, and this program reads schema {SCHEMA} alone"
+        raise Mistake(f"{told}; export the settings again with this version, or use the one that wrote them")
+
+
+def _check_type(name: str, value: object, known: type | UnionType, words: str) -> None:
+    if not isinstance(value, known):
+        raise Mistake(f"{name} is {_shown(value)}, but it has to be {words}")
+
+
+def _check_keys(entry: Mapping[str, Any], where: str, needed: Sequence[str], known: Sequence[str]) -> None:
+    for key in entry:
+        if key not in known:
+            raise Mistake(f"{where}the key {_shown(key)} is unknown; the known ones are {', '.join(known)}")
+    for key in needed:
+        if key not in entry:
+            raise Mistake(f"{where}the key {key!r} is missing; needed are {', '.join(needed)}")
+
+
+def _shown(value: object) -> str:
+    """The value as one short line, whatever it is."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except Exception:  # a repr that fails (an integer of 5000 digits, say) must not hide the mistake itself
+        return f"a {type(value).__name__} that cannot be shown"
