@@ -20,6 +20,8 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ctrl-C is then a KeyboardInterrupt here and ends like a kill, instead of Tune waiting for the steps in flight.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
 from ray import tune
@@ -184,12 +186,11 @@ def drain(
 def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
     """All that a worker needs, as plain data."""
     spec = record.spec
-    plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json")
-    task = plan.pop("task")
+    plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json", exclude={"task"})
     return {
         "label": row.label,
         "seed": row.seed,
-        "task": task,
+        "task": spec.task,
         "plan": plan,
         "storage": storage,
         "cpu": spec.resources.cpu,

@@ -1,0 +1,46 @@
+"""The lock: one holder, named to who comes second, gone with its process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.settings import Mistake
+from tuner.lock import StudyLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from tuner.lock import StudyLock
+with StudyLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_driver_is_told_who_holds_the_study(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    with StudyLock(folder):
+        rule = rf"study 'mine' is being run by process {os.getpid()} on {socket.gethostname()} since \d{{4}}-"
+        with pytest.raises(Mistake, match=rule), StudyLock(folder):
+            pass
+    with StudyLock(folder):
+        pass
+
+
+def test_the_lock_of_a_killed_driver_needs_no_waiting(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(Mistake, match=f"by process {holder.pid} on"), StudyLock(tmp_path):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with StudyLock(tmp_path):
+        pass

@@ -1,0 +1,213 @@
+"""The one loop, with a real Ray: roles, faults of a training, dying workers, deadlines, and going on afterwards."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from trainers.settings import L0, L1, Mistake
+from tuner.queue import Queue, drain
+from tuner.record import Record, Row
+from tuner.spec import StudySpec, freeze, load_spec
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def frozen(**changes: Any) -> StudySpec:
+    spec: dict[str, Any] = {
+        "name": "study",
+        "task": "analytic:TASK",
+        "budget": {"trials": 6, "steps": 90, "grace": 30, "reduction": 3, "baseline_seeds": 2},
+        "resources": {"concurrent": 1},
+    }
+    return freeze(load_spec(spec | changes)).model_copy(update={"uuid": "u1"})
+
+
+def create(folder: Path, **changes: Any) -> Record:
+    return Record.create(f"sqlite:///{folder}/study.db", frozen(**changes))
+
+
+def reopen(folder: Path) -> Record:
+    return Record(f"sqlite:///{folder}/study.db", "study")
+
+
+def go(record: Record, folder: Path, **arguments: Any) -> None:
+    drain(record, storage=str(folder / "trials"), scratch=folder / "ray", **arguments)
+
+
+def outcome(rows: list[Row]) -> list[tuple[Any, ...]]:
+    return [
+        (row.label, row.state, row.value, row.settings, [(e.step, e.metrics) for e in row.evaluations])
+        for row in rows
+    ]
+
+
+def test_trials_of_all_roles_run_in_one_loop(tmp_path: Path) -> None:
+    record = create(tmp_path)
+    go(record, tmp_path)
+    assert {row.state for row in record.rows("baseline")} == {"COMPLETE"}
+    assert [row.seed for row in record.rows("baseline")] == [0, 1]
+    states = [row.state for row in record.rows("proposal")]
+    assert len(states) == 6 and set(states) <= {"COMPLETE", "PRUNED"} and "PRUNED" in states
+    assert all(row.seed == 0 for row in record.rows("proposal"))
+    begun = {row.label: row.started for row in record.rows()}
+    assert begun["baseline:0"] < begun["0"] < begun["baseline:1"] < begun["1"]
+    assert not (tmp_path / "ray").exists()
+    assert (tmp_path / "trials" / "baseline:0" / "log.txt").read_text().startswith("baseline:0 on ")
+
+
+def test_pruned_trials_reach_optuna_as_pruned_where_rays_own_search_tells_complete(tmp_path: Path) -> None:
+    """FACTS 1. The stock parts are run beside ours: the same training, ASHA and OptunaSearch."""
+    record = create(tmp_path)
+    go(record, tmp_path)
+    ours = optuna.load_study(study_name="study/proposal", storage=f"sqlite:///{tmp_path}/study.db")
+    assert "PRUNED" in {trial.state.name for trial in ours.trials}
+    stock = stock_search(tmp_path / "stock")
+    assert {trial.state.name for trial in stock.trials} == {"COMPLETE"}
+    assert len({trial.last_step for trial in stock.trials}) <= 1
+
+
+def stock_search(folder: Path) -> optuna.Study:
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    def train(config: dict[str, float]) -> None:
+        for step in (30, 90):
+            tune.report({"score": config["x"], "step": step})
+
+    search = OptunaSearch({"x": optuna.distributions.FloatDistribution(0, 1)}, metric="score", mode="max", seed=0)
+    tuner = tune.Tuner(
+        train,
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=ASHAScheduler(
+                time_attr="step", metric="score", mode="max", grace_period=30, max_t=90, reduction_factor=3
+            ),
+            num_samples=6,
+            max_concurrent_trials=1,
+        ),
+        run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
+    )
+    tuner.fit()
+    study = search._ot_study
+    assert study is not None
+    return study
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ({"raise_at": 90}, "ValueError: the training broke at step 90"),
+        ({"end_before": 90}, "the training ended before step 90"),
+        ({"forget": True}, "the evaluation at step 30 has no metric 'score': it has noise"),
+    ],
+)
+def test_a_faulty_training_fails_its_trial_and_not_the_study(
+    tmp_path: Path, option: dict[str, Any], reason: str
+) -> None:
+    record = create(tmp_path, plan=option, budget={"trials": 2, "steps": 90, "grace": 30, "baseline_seeds": 1})
+    go(record, tmp_path)
+    assert [row.state for row in record.rows("baseline")] == ["FAILED"]
+    assert {row.state for row in record.rows("proposal")} <= {"FAILED", "PRUNED"}
+    assert record.row("baseline", 0).reason == reason
+    assert {row.reason for row in record.rows("proposal") if row.state == "FAILED"} <= {reason}
+
+
+def test_a_diverging_trial_ends_at_its_next_evaluation(tmp_path: Path) -> None:
+    """FACTS 2: `nan < cutoff` is False, so Ray's ASHA never stops such a trial."""
+    space = {"sites": ["code"], "regularizers": {"l1": {"weight": [0.1, 1.0]}}, "max_sites": 1}
+    record = create(tmp_path, plan={"diverge_above": 0.0, "diverge_at": 30}, space=space)
+    go(record, tmp_path)
+    assert {(row.state, row.reason, len(row.evaluations)) for row in record.rows("proposal")} == {
+        ("PRUNED", "diverged", 1)
+    }
+    assert {row.state for row in record.rows("baseline")} == {"COMPLETE"}
+    steps = (tmp_path / "trials" / "0" / "steps.txt").read_text().split()
+    assert steps == ["30"]
+
+
+def test_a_worker_that_dies_once_is_tried_again_and_one_that_always_dies_fails(tmp_path: Path) -> None:
+    budget = {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 0}
+    once = create(tmp_path / "once", plan={"die_once_at": 90}, budget=budget, retries=1)
+    go(once, tmp_path / "once")
+    assert [row.state for row in once.rows()] == ["COMPLETE"]
+    always = create(tmp_path / "always", plan={"die_at": 90}, budget=budget, retries=1)
+    go(always, tmp_path / "always")
+    assert [(row.state, row.reason) for row in always.rows()] == [("FAILED", "its process died 2 times")]
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path) -> None:
+    (tmp_path / "once").mkdir()
+    (tmp_path / "always").mkdir()
+
+
+def test_one_slot_repeats_exactly_and_an_interrupted_study_equals_an_undisturbed_one(tmp_path: Path) -> None:
+    """FACTS 3: a stock restore forgets the rungs. Here each piece ends at a deadline that has passed at once."""
+    whole = create(tmp_path / "once")
+    go(whole, tmp_path / "once")
+    create(tmp_path / "always")
+    for _ in range(40):
+        pieces = reopen(tmp_path / "always")
+        if len(pieces.rows()) == 8 and all(row.state != "RUNNING" for row in pieces.rows()):
+            break
+        stop_after_next_change(pieces, tmp_path / "always")
+    assert outcome(pieces.rows()) == outcome(whole.rows())
+
+
+def stop_after_next_change(record: Record, folder: Path) -> None:
+    """Drain until the first change, then leave by the exception that a kill would be."""
+
+    class Killed(RuntimeError):
+        pass
+
+    changes = 0
+
+    def listen() -> None:
+        nonlocal changes
+        changes += 1
+        if changes == 3:
+            raise Killed
+
+    try:
+        go(record, folder, listen=listen)
+    except Exception as error:
+        if "Killed" not in repr(error) + repr(error.__cause__):
+            raise
+
+
+def test_after_the_deadline_no_trial_starts_and_the_open_ones_stay_open(tmp_path: Path) -> None:
+    record = create(tmp_path)
+    go(record, tmp_path, deadline=time.time() - 1)
+    assert record.rows() == []
+
+
+def test_unfinished_trials_come_first_and_a_finished_one_never(tmp_path: Path) -> None:
+    record = create(tmp_path)
+    record.add("baseline", seed=0)
+    record.propose()
+    record.propose()
+    record.fail("proposal", 0, "over")
+    queue = Queue(reopen(tmp_path), propose=True, deadline=None)
+    labels = []
+    while (row := queue.next()) is not None:
+        labels.append(row.label)
+    assert labels == ["1", "baseline:0", "baseline:1", "2", "3", "4", "5"]
+
+
+def test_without_proposing_only_what_is_open_is_run(tmp_path: Path) -> None:
+    record = create(tmp_path)
+    record.add("confirmation", seed=1000, settings={"up0": L0(keep=0.25)}, pair=0)
+    record.add("confirmation", seed=1000, settings={"code": L1(weight=0.1)}, pair=0)
+    go(record, tmp_path, propose=False)
+    assert [row.state for row in record.rows()] == ["COMPLETE", "COMPLETE"]
+
+
+def test_more_than_any_node_has_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    record = create(tmp_path, resources={"cpu": 64})
+    with pytest.raises(Mistake, match="asks for 64 CPUs and 0 GPUs and the largest node has 2 and 0"):
+        go(record, tmp_path)
+    assert record.rows() == []

@@ -1,0 +1,51 @@
+"""Storages: a path is worked in, an fsspec address is copied to and from."""
+
+from pathlib import Path
+
+import pytest
+
+from tuner.storage import Storage
+
+
+@pytest.fixture(params=["path", "address"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "trials") if request.param == "path" else f"file://{tmp_path}/trials")
+
+
+def test_what_a_trial_wrote_is_there_when_it_is_opened_again(storage: Storage) -> None:
+    folder = storage.open("baseline:0")
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "a.png").write_bytes(b"a")
+    (folder / "log.txt").write_text("one")
+    storage.keep("baseline:0", folder)
+    (folder / "log.txt").write_text("two")
+    storage.keep("baseline:0", folder)
+    storage.close(folder)
+    again = storage.open("baseline:0")
+    assert (again / "pictures" / "a.png").read_bytes() == b"a"
+    assert (again / "log.txt").read_text() == "two"
+    assert sorted(path.name for path in again.iterdir()) == ["log.txt", "pictures"]
+    storage.close(again)
+
+
+def test_an_addresss_local_folder_is_removed(tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/trials")
+    folder = storage.open("1")
+    storage.close(folder)
+    assert not folder.exists()
+
+
+def test_check_and_delete(storage: Storage, tmp_path: Path) -> None:
+    storage.check()
+    folder = storage.open("1")
+    (folder / "log.txt").write_text("x")
+    storage.keep("1", folder)
+    storage.close(folder)
+    storage.delete()
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError, match=r"the storage '.*file/trials' cannot be written and read"):
+        Storage(f"{tmp_path}/file/trials").check()
