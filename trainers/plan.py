@@ -99,6 +99,28 @@ class SkipNetwork(Frozen):
     upsample: Literal["bilinear", "nearest"] = Field(default="bilinear", description="bilinear or nearest")
     input_channels: int = Field(default=32, ge=1, description="channels of the random input")
 
+    def sites(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """The sites with their (C, H, W) in order of execution, for a picture of these sides.
+
+        Arithmetic and not a run of the network, so that a study is described without torch; a test holds it
+        to what the network computes.
+        """
+        sides = self.padded(height), self.padded(width)
+        halved = [(self.width, sides[0] >> i, sides[1] >> i) for i in range(self.scales + 1)]
+        ups = {f"up{j}": halved[self.scales - 1 - j] for j in range(self.scales - 1)}
+        return {f"down{i}": halved[i + 1] for i in range(self.scales)} | ups | {"code": halved[0]}
+
+    def padded(self, side: int) -> int:
+        """The side that so many halvings need: a multiple of 2^scales, and at least twice it.
+
+        The innermost scale keeps two pixels, since its reflection padding needs one beyond the border.
+        """
+        unit = 2**self.scales
+        if side <= unit:
+            raise Mistake(f"the picture has a side of {side} pixels, but a network of {self.scales} scales "
+                          f"needs more than {unit}: take fewer scales or a larger picture")
+        return max(2 * unit, -(-side // unit) * unit)
+
 
 class Gaussian(Frozen):
     """Independent normal noise on every pixel and channel."""

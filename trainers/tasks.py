@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from trainers import images
 from trainers.plan import DipOptions, Frozen, Plan, one_sentence
 from trainers.settings import Mistake, Regularizer
 
@@ -57,15 +58,15 @@ def _train_dip(*args: Any, **kwargs: Any) -> Iterator["Evaluation"]:
 
 
 def _dip_sites(plan: Plan) -> Sites:
-    return _dip_shapes(plan.options.model_dump_json(include={"image", "size", "grey", "network"}))
+    return _dip_shapes(plan.options.model_dump_json())
 
 
 @lru_cache(maxsize=64)
 def _dip_shapes(options: str) -> Sites:
     """Cached, because a search asks once a proposal and only the settings differ between proposals."""
-    from trainers.dip import dip_sites
-
-    return dip_sites(DipOptions.model_validate_json(options))
+    dip = DipOptions.model_validate_json(options)
+    height, width, _ = images.load(dip.image, size=dip.size, grey=dip.grey).shape
+    return dip.network.sites(height, width)
 
 
 TASKS: dict[str, Task] = {

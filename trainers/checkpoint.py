@@ -1,0 +1,76 @@
+"""A training's state in a folder: one file, whole or not there, and never read when it is damaged."""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+
+FILE = "checkpoint.pt"
+_HEADER = b"sparsity-tuner checkpoint 1 sha256 "  # then the digest of all that follows the line
+
+
+def save(folder: str | os.PathLike[str], state: dict[str, Any]) -> Path:
+    """Put the state (tensors, numbers, texts, and dicts and lists of them) in place of what folder holds.
+
+    A kill at any moment leaves the old file or the new one. The temporary name is the process's own: after a
+    kill of the driver its worker may still be writing while the next one starts.
+    """
+    target = Path(folder) / FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    body = buffer.getbuffer()
+    temporary = target.with_name(f".{FILE}-{os.getpid()}-{uuid4().hex}")
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(_HEADER + hashlib.sha256(body).hexdigest().encode() + b"\n")
+            stream.write(body)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(target.parent)
+    return target
+
+
+def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The state that folder holds, on the CPU; None where it holds none; RuntimeError where it is damaged.
+
+    Only data is read: a file that asks for code to be run is refused.
+    """
+    path = Path(folder) / FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    header, _, body = content.partition(b"\n")
+    if not header.startswith(_HEADER):
+        raise _damaged(path, "it does not begin like one of ours")
+    if header[len(_HEADER):].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+        raise _damaged(path, "its checksum is wrong, as after a full disk or a broken copy")
+    try:
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds, of several modules
+        raise _damaged(path, f"torch cannot read it: {type(error).__name__}") from error
+    if not isinstance(state, dict):
+        raise _damaged(path, f"it holds a {type(state).__name__} and no state")
+    return state
+
+
+def _damaged(path: Path, why: str) -> RuntimeError:
+    return RuntimeError(f"the checkpoint {path} is damaged ({why}): remove that file, and the training starts "
+                        "from its beginning")
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name, too, has to survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,150 @@
+"""Pictures in and out: photographs by name, any picture file, and what an evaluation shows."""
+
+import os
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainers.settings import Mistake
+
+if TYPE_CHECKING:
+    from trainers.training import Evaluation
+
+SMALLEST = 16  # pixels a side; below, there is nothing to restore
+
+# The photographs inside scikit-image's wheel, by the names of skimage.data. They are read as files: its own
+# functions make a cache folder in the user's home, and those for other names download.
+PHOTOGRAPHS: dict[str, str] = {
+    "astronaut": "astronaut.png",
+    "brick": "brick.png",
+    "camera": "camera.png",
+    "chelsea": "chelsea.png",
+    "clock": "clock_motion.png",
+    "coffee": "coffee.png",
+    "coins": "coins.png",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+    "hubble_deep_field": "hubble_deep_field.jpg",
+    "immunohistochemistry": "ihc.png",
+    "moon": "moon.png",
+    "motorcycle": "motorcycle_left.png",
+    "page": "page.png",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+}
+
+
+def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[np.float32]:
+    """A photograph by name or a picture file, as H×W×C in [0, 1]; C is 1 for a grey picture, else 3.
+
+    size: the centre square, resized to size×size with antialiasing; None: the whole picture. grey: turn a
+    colour picture grey (ITU-R 601 luma). Orientation tags are obeyed, transparency lies on white, of several
+    frames the first is taken. A Mistake says what is wrong with a picture that is not one.
+
+        load("astronaut", size=96).shape  # (96, 96, 3)
+    """
+    if size is not None and size < SMALLEST:
+        raise Mistake(f"size is {size}, but a picture needs at least {SMALLEST} pixels a side")
+    pixels = _read(image)
+    if min(pixels.shape[:2]) < SMALLEST:
+        raise Mistake(f"image {image!r} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but at least "
+                      f"{SMALLEST}×{SMALLEST} are needed: take a larger picture")
+    if grey and pixels.shape[2] == 3:
+        pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return pixels if size is None else _resized(_centre_square(pixels), size)
+
+
+def _read(image: str) -> NDArray[np.float32]:
+    if image in PHOTOGRAPHS:
+        with resources.as_file(resources.files("skimage") / "data" / PHOTOGRAPHS[image]) as path:
+            return _decode(image, path)
+    path = Path(image).expanduser()
+    if not path.exists():
+        raise Mistake(f"image is {image!r}, but there is no such file, and the photographs that come along "
+                      f"are {', '.join(PHOTOGRAPHS)}")
+    if not path.is_file():
+        raise Mistake(f"image is {image!r}, but that is a folder: name one picture file in it")
+    if path.stat().st_size == 0:
+        raise Mistake(f"image is {image!r}, but that file is empty: name a picture file")
+    return _decode(image, path)
+
+
+def _decode(image: str, path: Path) -> NDArray[np.float32]:
+    try:
+        with Image.open(path) as opened:
+            return _as_floats(image, ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError as error:
+        raise Mistake(f"image is {image!r}, but no picture can be read from that file: "
+                      "name a PNG, JPEG, TIFF, WebP or the like") from error
+    except Mistake:
+        raise
+    # Pillow's decoders raise almost anything over a damaged file, SyntaxError and struct.error included.
+    except Exception as error:
+        raise Mistake(f"image is {image!r}, but that picture is damaged, too large or not readable "
+                      f"({error}): save it again or name another") from error
+
+
+def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
+    """H×W×C in [0, 1] from any of Pillow's modes."""
+    if picture.mode.startswith("I"):  # 16-bit grey; Pillow calls it I;16 or, from some formats, I
+        deep = np.asarray(picture).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise Mistake(f"image {image!r} has values from {deep.min()} to {deep.max()}, but grey pictures "
+                          "are read with 8 or 16 bits: save it with one of these")
+        return (deep[..., None] / 65535).astype(np.float32)
+    if picture.mode == "F":
+        raise Mistake(f"image {image!r} holds floating-point values of unknown range: "
+                      "save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        layered = picture.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        flat = Image.alpha_composite(white, layered).convert("RGB")
+        picture = flat.convert("L") if picture.mode in ("L", "LA", "1") else flat
+    kept = picture.convert("L" if picture.mode in ("1", "L", "LA", "La") else "RGB")
+    pixels = np.asarray(kept, np.float32) / 255
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _centre_square(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    side = min(pixels.shape[:2])
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top:top + side, left:left + side]
+
+
+def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Lanczos, whose support grows with the factor: no aliasing. In floats, since 8 bits would round."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0))
+    small = [channel.resize((size, size), Image.Resampling.LANCZOS) for channel in channels]
+    return np.clip(np.stack([np.asarray(channel, np.float32) for channel in small], axis=2), 0, 1)
+
+
+def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """H×W×C in [0, 1] as 8-bit; values outside are clipped, NaN is black."""
+    return (np.clip(np.nan_to_num(pixels, nan=0.0), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def side_by_side(pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Pictures of one shape H×W×C in [0, 1], left to right, as 8-bit."""
+    return as_bytes(np.concatenate(list(pictures), axis=1))
+
+
+def save_pictures(evaluation: "Evaluation", folder: str | os.PathLike[str]) -> list[Path]:
+    """Write every picture of the evaluation to folder/STEP-NAME.png, each whole or not at all."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, pixels in evaluation.pictures.items():
+        path = target / f"{evaluation.step}-{name}.png"
+        temporary = target / f".{path.name}-{os.getpid()}-{uuid4().hex}"
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(temporary, format="PNG")
+        os.replace(temporary, path)
+        paths.append(path)
+    return paths

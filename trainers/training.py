@@ -1,0 +1,110 @@
+"""What every way of training can do, and the one loop over it: evaluations, whatever dies in between."""
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainers import checkpoint
+from trainers.plan import Plan
+from trainers.settings import Mistake
+
+Metrics = dict[str, float]
+Pictures = dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured at a training step: metrics by name, pictures by name (H×W×3 or H×W×1, 8-bit)."""
+
+    step: int
+    metrics: Metrics
+    pictures: Pictures = field(default_factory=dict)
+
+
+class Training(ABC):
+    """The running object for one plan and one seed.
+
+    A step is a fixed program: the same operations every time, none of which waits for the device or asks for
+    a tensor's value; it draws from generators of its own and keeps in tensors whatever changes on the way. So
+    it can be captured, and share its device with others without computing anything else.
+    """
+
+    @abstractmethod
+    def step(self) -> None:
+        """Train one step."""
+
+    @abstractmethod
+    def evaluate(self) -> tuple[Metrics, Pictures]:
+        """Measure where the training stands; changes nothing that later steps see."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, as tensors, numbers, texts, and dicts and lists of them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the training that wrote the state."""
+
+
+def run(
+    training: Training,
+    *,
+    plan: Plan,
+    seed: int,
+    folder: str | os.PathLike[str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Evaluation]:
+    """Train to plan's last step and yield an evaluation at each step of plan.evaluate_at.
+
+    folder: a local path that keeps the state, saved at every evaluation, and by clock (in seconds) every
+    plan.checkpoint_every. A state that lies there is continued. The evaluation that it holds may never have
+    reached the caller, so it comes again, as it was computed: a caller may see one evaluation twice, and
+    misses none. A folder of another plan or seed is a Mistake, a damaged one a RuntimeError.
+    """
+    step = 0
+    saved = checkpoint.load(folder) if folder is not None else None
+    if saved is not None:
+        _check_owner(saved, plan, seed, folder)
+        training.load_state_dict(saved["training"])
+        step = int(saved["step"])
+        if saved["evaluation"] is not None:
+            yield _unpacked(saved["evaluation"])
+        del saved  # it is as large as the training
+    saved_at = clock()
+    while step < plan.steps:
+        training.step()
+        step += 1
+        evaluation = Evaluation(step, *training.evaluate()) if step in plan.evaluate_at else None
+        if folder is not None and (evaluation is not None or clock() - saved_at >= plan.checkpoint_every):
+            checkpoint.save(folder, {
+                "plan": plan.identity(), "seed": seed, "step": step,
+                "evaluation": None if evaluation is None else _packed(evaluation),
+                "training": training.state_dict(),
+            })
+            saved_at = clock()
+        if evaluation is not None:
+            yield evaluation
+
+
+def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:
+    for what, owner, mine in (("plan", saved["plan"], plan.identity()), ("seed", saved["seed"], seed)):
+        if owner != mine:
+            raise Mistake(f"the checkpoint in {folder} belongs to the {what} {owner}, and not to {mine}: "
+                          "take another folder, or remove that one")
+
+
+def _packed(evaluation: Evaluation) -> dict[str, Any]:
+    pictures = {name: torch.from_numpy(pixels) for name, pixels in evaluation.pictures.items()}
+    return {"step": evaluation.step, "metrics": dict(evaluation.metrics), "pictures": pictures}
+
+
+def _unpacked(entry: dict[str, Any]) -> Evaluation:
+    pictures = {name: pixels.numpy() for name, pixels in entry["pictures"].items()}
+    return Evaluation(entry["step"], entry["metrics"], pictures)
