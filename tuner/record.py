@@ -98,7 +98,7 @@ class Record:
                 f"study {name!r} has a record of schema {about['schema']} and this version reads {SCHEMA}: "
                 "open it with the version that wrote it"
             )
-        self.spec = StudySpec.model_validate(about["spec"])
+        self._keep_spec(StudySpec.model_validate(about["spec"]))
         self.uuid = str(about["uuid"])
         self._lock = threading.Lock()
         self._rows = {role: self._read(role) for role in ROLES}
@@ -157,8 +157,12 @@ class Record:
     def set_spec(self, spec: StudySpec) -> None:
         """Keep a changed spec: a larger `budget.trials`, other resources; never what is compared."""
         self._storage.set_study_user_attr(self._ids["proposal"], "spec", spec.model_dump(mode="json"))
-        self.spec = spec
+        self._keep_spec(spec)
         self._version += 1
+
+    def _keep_spec(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.metric, self.direction = spec.metric(), spec.direction()
 
     def add(
         self,
@@ -182,28 +186,21 @@ class Record:
         mirror = self._mirror or self._build_mirror()
         number = len(self.rows("proposal"))
         search = self.spec.search
-        if number == 0 or search.sampler != "qmc":  # a quasi-random sequence is continued, not begun anew
-            mirror.sampler = make_sampler(
-                search.sampler,
-                seed=seed_of(search.seed, 0 if search.sampler == "qmc" else number),
-                startup_trials=search.startup_trials or 0,
-            )
+        mirror.sampler = make_sampler(
+            search.sampler,
+            seed=seed_of(search.seed, 0 if search.sampler == "qmc" else number),  # a sequence has one seed
+            startup_trials=search.startup_trials or 0,
+        )
         asked = mirror.ask()
         settings = self.spec.sparsity_space().suggest(asked)
         extras = extras_space.suggest(self.spec.space.extras, asked)
-        attributes = _attributes(search.seed, settings, extras)
-        progress = mirror._storage.get_study_system_attrs(mirror._study_id)  # where a quasi-random sequence stands
-        if progress:
-            attributes["sampler"] = progress
-        return self._create(
-            "proposal",
-            create_trial(
-                state=TrialState.RUNNING,
-                params=asked.params,
-                distributions=asked.distributions,
-                user_attrs=attributes,
-            ),
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=asked.params,
+            distributions=asked.distributions,
+            user_attrs=_attributes(search.seed, settings, extras),
         )
+        return self._create("proposal", template)
 
     def evaluation(self, role: str, number: int, step: int, metrics: Mapping[str, float]) -> str:
         """Write an evaluation, decide from it, and return the trial's state; the first one at a step wins."""
@@ -237,7 +234,7 @@ class Record:
     # the parts
 
     def _fault(self, row: Row, step: int, metrics: Mapping[str, float]) -> str | None:
-        metric = self.spec.metric()
+        metric = self.metric
         if metric not in metrics:
             known = ", ".join(sorted(metrics)) or "none"
             return f"the evaluation at step {step} has no metric {metric!r}: it has {known}"
@@ -251,7 +248,7 @@ class Record:
         evaluation = row.at(step)
         if evaluation is None:
             return row.state
-        value = evaluation.metrics[self.spec.metric()]
+        value = evaluation.metrics[self.metric]
         if not math.isfinite(value):
             return self._finish(role, number, TrialState.PRUNED, reason="diverged")
         self._each(role, number, "set_trial_intermediate_value", step, value)
@@ -267,11 +264,11 @@ class Record:
     def _goes_on(self, evaluation: Recorded, value: float) -> bool:
         """Decide from the evaluations with a smaller `seq` alone, so that deciding again decides the same."""
         at_rung = [other for row in self.rows("proposal") if (other := row.at(evaluation.step)) is not None]
-        earlier = [other.metrics[self.spec.metric()] for other in at_rung if other.seq < evaluation.seq]
+        earlier = [other.metrics[self.metric] for other in at_rung if other.seq < evaluation.seq]
         return pruning.goes_on(
             value,
             [one for one in earlier if math.isfinite(one)],
-            direction=self.spec.direction(),
+            direction=self.direction,
             reduction=self.spec.budget.reduction,
         )
 
@@ -319,11 +316,9 @@ class Record:
 
     def _build_mirror(self) -> optuna.Study:
         trials = self._storage.get_all_trials(self._ids["proposal"], deepcopy=False)
-        mirror = optuna.create_study(storage=InMemoryStorage(), direction=self.spec.direction())
+        mirror = optuna.create_study(storage=InMemoryStorage(), direction=self.direction)
         for trial in trials:
             mirror._storage.create_new_trial(mirror._study_id, template_trial=trial)
-        for key, value in (trials[-1].user_attrs.get("sampler", {}) if trials else {}).items():
-            mirror._storage.set_study_system_attr(mirror._study_id, key, value)
         self._mirror = mirror
         return mirror
 
