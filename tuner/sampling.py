@@ -1,0 +1,90 @@
+"""Who proposes: Optuna's samplers by name, each a function of a seed and of the trials it is shown."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.settings import Mistake
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = ("tpe", "random", "gp", "qmc")
+STATIC_ONLY = {
+    "gp": "it models only parameters that every trial has",
+    "qmc": "its sequence needs the same parameters in every trial",
+}
+
+
+def check_sampler(name: str, static: bool) -> None:
+    """Refuse a sampler that does not exist, or one that cannot search a conditional space.
+
+    Raises:
+        Mistake: `name` is not among SAMPLERS, or is in STATIC_ONLY while `static` is false.
+    """
+    if name not in SAMPLERS:
+        near = difflib.get_close_matches(str(name), SAMPLERS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise Mistake(f"search.sampler is {name!r}, but the samplers are {', '.join(SAMPLERS)}{hint}")
+    if name in STATIC_ONLY and not static:
+        raise Mistake(
+            f"search.sampler is {name!r}, but this space is conditional (which parameters a trial has depends "
+            f"on the sites and kinds it draws) and {STATIC_ONLY[name]}: search one site with one regularizer, "
+            "or take tpe or random."
+        )
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The sampler's seed for proposal `number` of a study: unlike its neighbours', the same after a kill.
+
+    >>> seed_of(0, 7) == seed_of(0, 7) != seed_of(0, 8)
+    True
+    """
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def make_sampler(name: str, *, seed: int, startup_trials: int) -> BaseSampler:
+    """Optuna's sampler `name`; its experimental warnings stay silent.
+
+    `tpe`, `random` and `gp` are made anew for each proposal with `seed_of(seed, number)`, so that a proposal
+    depends on what the record holds and not on the process. `qmc` must be given *one* seed for the whole
+    study, `seed_of(seed, 0)`: re-seeded for each proposal its points no longer belong to one sequence, and
+    it is worse than random. It may be made anew all the same: the point it gives is counted by the trials of
+    the study that asks, which must hold all earlier proposals and the one that is being asked.
+
+    Args:
+        name: one of SAMPLERS.
+        seed: 0 <= seed < 2**32.
+        startup_trials: proposals drawn at random before a model is used (`tpe`, `gp`); frozen in the spec.
+
+    Raises:
+        Mistake: an unknown name, or a number outside its range.
+    """
+    check_sampler(name, static=True)
+    if not 0 <= seed < 2**32:
+        raise Mistake(f"seed is {seed}, but it must be in 0..{2**32 - 1}.")
+    if startup_trials < 0:
+        raise Mistake(f"startup_trials is {startup_trials}, but it must not be negative.")
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _make(name, seed, startup_trials)
+
+
+def _make(name: str, seed: int, startup_trials: int) -> BaseSampler:
+    from optuna import samplers
+
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True)
+    if name == "random":
+        return samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
+    from tuner.sobol import Sobol
+
+    return Sobol(seed)
