@@ -6,7 +6,8 @@ In a study's file a regularizer has one range for all sites, `l0inf: {k: [1, 12]
 
 from __future__ import annotations
 
-import math
+import reprlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast, get_type_hints
@@ -15,6 +16,18 @@ from trainers.settings import REGULARIZERS, Mistake, Regularizer, strength_of
 
 Range = tuple[float, float]  # both ends included; 0 < low <= high
 Ranges = dict[str, dict[str, Range | dict[str, Range]]]  # {kind: {strength: range or {site: range}}}
+
+_LARGEST = sys.float_info.max  # compared with, an integer is never converted: it may be too large
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+
+
+def shown(value: object) -> str:
+    """`value` as a sentence quotes it: one short line, whatever it is."""
+    try:
+        return _REPR.repr(value).replace("\n", " ")
+    except Exception:  # a repr that fails (an integer of 5000 digits, say) must not hide the mistake itself
+        return f"a {type(value).__name__}"
 
 
 @lru_cache
@@ -35,10 +48,10 @@ def read_pair(value: object, where: str) -> Range:
         Mistake: `value` is anything else; the sentence begins with `where`, its dotted key.
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise Mistake(f"{where}: {value!r} is not a range; write two numbers, [low, high].")
+        raise Mistake(f"{where}: {shown(value)} is not a range; write two numbers, [low, high].")
     for end in value:
-        if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
-            raise Mistake(f"{where}: {end!r} is not a finite number; write two numbers, [low, high].")
+        if isinstance(end, bool) or not isinstance(end, int | float) or not -_LARGEST <= end <= _LARGEST:
+            raise Mistake(f"{where}: {shown(end)} is not a finite number; write two numbers, [low, high].")
     low, high = value
     if low > high:
         raise Mistake(f"{where}: [{low}, {high}] is upside down; write [{high}, {low}].")
@@ -57,13 +70,14 @@ def check_range(kind: str, value: object, where: str) -> Range:
     """
     if kind not in REGULARIZERS:
         raise Mistake(
-            f"{where}: {kind!r} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
+            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
         )
     bounds = read_pair(value, where)
     for end in bounds:
         if is_whole(kind) and not isinstance(end, int):
             raise Mistake(
-                f"{where}: {end!r} is not a whole number, and {strength_of(kind)} is one; write {round(end)}."
+                f"{where}: {shown(end)} is not a whole number, but {strength_of(kind)} is one; "
+                f"write {max(1, round(end))}."
             )
         try:
             regularizer(kind, end)
@@ -80,19 +94,19 @@ def read_ranges(value: object, where: str) -> Ranges:
     """
     form = "{l0: {keep: [0.05, 0.5]}}"
     if not isinstance(value, Mapping) or not value:
-        raise Mistake(f"{where}: {value!r} names no regularizer to search; write for example {form}.")
+        raise Mistake(f"{where}: {shown(value)} names no regularizer to search; write for example {form}.")
     return {kind: _read_kind(kind, entry, f"{where}.{kind}") for kind, entry in value.items()}
 
 
 def _read_kind(kind: Any, entry: object, where: str) -> dict[str, Range | dict[str, Range]]:
     if kind not in REGULARIZERS:
         raise Mistake(
-            f"{where}: {kind!r} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
+            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
         )
     strength = strength_of(kind)
     if not isinstance(entry, Mapping) or list(entry) != [strength]:
         raise Mistake(
-            f"{where}: {entry!r} is not its range; write {{{strength}: [low, high]}}, its only key."
+            f"{where}: {shown(entry)} is not its range; write {{{strength}: [low, high]}}, its only key."
         )
     bounds = entry[strength]
     where = f"{where}.{strength}"
@@ -126,7 +140,7 @@ def cut_to_sites(ranges: Ranges, shapes: Mapping[str, tuple[int, int, int]], whe
             for site in bounds:
                 if site not in shapes:
                     raise Mistake(
-                        f"{here}: {site!r} is not among the sites of this space ({', '.join(shapes)})."
+                        f"{here}: {shown(site)} is not among the sites of this space ({', '.join(shapes)})."
                     )
         elif is_whole(kind):
             bounds = {site: bounds for site, shape in shapes.items() if shape[0] > 1}

@@ -64,9 +64,7 @@ class SparsitySpace:
                 f"max_sites: {self.max_sites!r} is not a whole number; give one in 1..{len(self.sites)}."
             )
         if not 1 <= self.max_sites <= len(self.sites):
-            raise Mistake(
-                f"max_sites: {self.max_sites} is not in 1..{len(self.sites)}, the number of sites."
-            )
+            raise Mistake(f"max_sites: {self.max_sites} is not in 1..{len(self.sites)}, the number of sites.")
         strangers = [site for site in self.ranges if site not in self.sites]
         if strangers:
             raise Mistake(f"ranges: {strangers[0]!r} is not a site of this space ({', '.join(self.sites)}).")
@@ -77,7 +75,7 @@ class SparsitySpace:
                 check_range(kind, bounds, f"ranges.{site}.{kind}")
 
     def suggest(self, trial: Proposer) -> dict[str, Regularizer]:
-        """Draw settings, define-by-run: 1..max_sites sites in the order of `sites`, each with its regularizer."""
+        """Draw settings, define-by-run: 1..max_sites sites in the order of `sites`, each with its kind."""
         taken = self._suggest_sites(trial)
         return {site: self._suggest_regularizer(trial, site) for site in self.sites if site in taken}
 

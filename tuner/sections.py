@@ -52,7 +52,7 @@ def _regularizers(value: object) -> Ranges:
     return read_ranges(value, REGULARIZERS_KEY)
 
 
-Reduction = Annotated[float, _number("of at least 2", lambda value: 2 <= value < math.inf), AS_WRITTEN]
+Reduction = Annotated[float, _number("in 2..100", lambda value: 2 <= value <= 100), AS_WRITTEN]
 Share = Annotated[
     float, _number("in 0..1, as a trial uses at most one GPU", lambda value: 0 <= value <= 1), AS_WRITTEN
 ]
@@ -99,7 +99,7 @@ class Budget(Frozen):
             fields = cls.model_fields
             steps = values.get("steps", fields["steps"].default)
             reduction = values.get("reduction", fields["reduction"].default)
-            if isinstance(steps, int) and isinstance(reduction, int | float) and 2 <= reduction < math.inf:
+            if isinstance(steps, int) and isinstance(reduction, int | float) and 2 <= reduction <= 100:
                 return {**values, "grace": max(1, math.ceil(steps / reduction**2))}
         return values
 

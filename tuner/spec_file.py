@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from search_spaces.presets import preset_names, preset_text
+from search_spaces.ranges import shown
 from trainers.settings import Mistake
 
 LARGEST = 256 * 1024  # bytes; a frozen study with a hundred sites has a tenth of it
@@ -145,12 +146,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def shown(value: object) -> str:
-    """`value` as a sentence quotes it, cut to eighty characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 class _Loader(yaml.SafeLoader):

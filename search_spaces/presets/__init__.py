@@ -21,7 +21,7 @@ def preset_text(name: str) -> str:
         Mistake: there is none of that name; the sentence lists those that there are, and the nearest.
 
     >>> preset_text("dip-denoise").splitlines()[0]
-    '# Which activations of Deep Image Prior to make sparse, denoising a small photograph: minutes on 2 cores.'
+    '# Which activations of Deep Image Prior to make sparse, denoising a small photograph: minutes on 2 cores'
     """
     names = preset_names()
     if name not in names:
