@@ -1,0 +1,73 @@
+"""The program `sparsity-tuner`: its commands, and how an error becomes one sentence and an exit status.
+
+0: done. 2: a user's mistake. 1: a failure at run time. 130: interrupted. Heavy imports happen inside the
+commands, so `--help` and a mistyped option answer at once.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from trainers.settings import Mistake
+from tuner import commands, errands
+from tuner.called import NAME
+from tuner.session import Program, Session, global_options
+
+
+@click.group(
+    name=NAME, cls=Program, params=global_options(), context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name=NAME)
+def program() -> None:
+    """Find which activations of an image generator to make sparse, with which regularizer, and how strongly.
+
+    Commands take a study's NAME or its spec file. Begin with: sparsity-tuner search dip-denoise
+    """
+
+
+for _command in (*commands.COMMANDS, *errands.COMMANDS):
+    program.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status.
+
+    >>> main(["presets"])  # doctest: +SKIP
+    0
+    """
+    session = Session()
+    try:
+        status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
+        return status if isinstance(status, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        print(session.interrupted, file=sys.stderr)
+        return 130
+    except Exception as error:
+        if session.debug:
+            traceback.print_exc()
+        print(sentence(error), file=sys.stderr)
+        return 2 if isinstance(error, Mistake | click.UsageError) else 1
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, in one sentence on one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, click.NoSuchOption):
+        return f"there is no option {error.option_name!r}: the options are {', '.join(_options(error))}"
+    if isinstance(error, click.UsageError):
+        usage = f" ({' '.join(error.ctx.get_usage().split())})" if error.ctx else ""
+        return f"{' '.join(error.format_message().split()).rstrip('.')}{usage}"
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split())
+    if isinstance(error, Mistake) or (type(error) is RuntimeError and text):
+        return text
+    kind = type(error).__name__
+    return f"{kind}: {text or 'no more is known'} (unforeseen; --debug shows where it happened)"
+
+
+def _options(error: click.UsageError) -> list[str]:
+    """All options of the command that the error is about."""
+    parameters = error.ctx.command.get_params(error.ctx) if error.ctx else []
+    return [name for one in parameters for name in one.opts if name.startswith("-")]

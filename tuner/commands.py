@@ -1,0 +1,216 @@
+"""The commands that make and read a study: search, resume, confirm, best, export."""
+
+import json
+import time as clock
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainers.settings import Mistake
+from tuner.session import Command, Session
+
+if TYPE_CHECKING:
+    from tuner.study import Study
+
+address_option = click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster [a Ray of its own].")
+time_option = click.option("--time", metavar="LENGTH", help="No trial starts after it: 90s, 30m, 2h.")
+
+
+@click.command(cls=Command)
+@click.argument("spec")
+@click.option("--name", metavar="NAME", help="The study's name, instead of the spec's.")
+@click.option("--trials", type=int, metavar="T", help="Proposals in all.")
+@time_option
+@address_option
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override any key, as budget.trials=8."
+)
+@click.pass_obj
+def search(
+    session: Session, spec: str, name: str | None, trials: int | None, time: str | None, address: str | None,
+    overrides: Sequence[str],
+) -> int:  # fmt: skip
+    """Run a study: SPEC is a YAML file or a preset.
+
+    A study that exists with the same spec is resumed, a finished one just shown.
+    """
+    from tuner.progress import Progress
+    from tuner.spec import load_spec
+    from tuner.study import run
+
+    _check_address(address)
+    wanted = load_spec(spec, overrides=overrides, name=name, trials=trials, time=time)
+    session.goes_on_with("resume", wanted.name)
+    began = clock.monotonic()
+    with Progress() as progress:
+        study = run(
+            wanted,
+            root=session.folder,
+            time=_seconds(time),
+            address=address,
+            tracking=session.tracking,
+            progress=progress,
+        )
+    return _end(session, study, clock.monotonic() - began, time)
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--trials", type=int, metavar="T", help="Proposals in all: extends a finished study.")
+@time_option
+@address_option
+@click.pass_obj
+def resume(session: Session, name: str, trials: int | None, time: str | None, address: str | None) -> int:
+    """Go on with a study after any interruption, or extend it."""
+    from tuner.progress import Progress
+    from tuner.study import open_study
+
+    _check_address(address)
+    limit = _seconds(time)
+    study = open_study(name, root=session.folder)
+    session.goes_on_with("resume", study.name)
+    began = clock.monotonic()
+    with Progress() as progress:
+        study.resume(trials=trials, time=limit, address=address, progress=progress)
+    return _end(session, study, clock.monotonic() - began, time)
+
+
+def _check_address(address: str | None) -> None:
+    if address is not None and address.startswith("ray://"):
+        raise Mistake(
+            f"--address is {address!r}, but a study has to be driven from inside the cluster: submit this "
+            "command with `ray job submit`, and in it give --address auto"
+        )
+
+
+def _seconds(time: str | None) -> float | None:
+    from tuner.spec_file import seconds
+
+    try:
+        return None if time is None else seconds(time)
+    except ValueError as error:
+        raise Mistake(f"--time is {time!r}, but {error}") from None
+
+
+def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> int:
+    """The last screen; a run that stopped early, and not because its time was up, was interrupted."""
+    from tuner.screen import duration, last_screen
+
+    rows = study.record.rows()
+    print(last_screen(rows, study.spec, tracking=study.tracking, commands=session.commands))
+    if study.is_done():
+        return 0
+    limit = _seconds(time) if time is not None else study.spec.seconds("time")
+    if limit is not None and elapsed >= limit:
+        print(f"The time is up after {duration(elapsed)}; what runs was saved.")
+        return 0
+    raise KeyboardInterrupt
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--top", type=int, default=1, metavar="N", help="So many winners [1].")
+@click.option("--seeds", type=int, default=5, metavar="N", help="So many pairs each [5].")
+@address_option
+@click.pass_obj
+def confirm(session: Session, name: str, top: int, seeds: int, address: str | None) -> int:
+    """Compare the winners with the baseline, over fresh seeds.
+
+    Pairs in the record count, so the same command again trains nothing and prints.
+    """
+    from tuner.progress import Progress
+    from tuner.screen import settings_text
+    from tuner.study import open_study
+    from tuner.tables import confirmation_text
+
+    _check_address(address)
+    study = open_study(name, root=session.folder)
+    print(f"{study.name}: {study.cost_of_confirmation(top, seeds)}", flush=True)
+    session.goes_on_with("confirm", study.name, "--top", str(top), "--seeds", str(seeds))
+    with Progress(confirming=True) as progress:
+        confirmations = study.confirm(top, seeds, address=address, progress=progress)
+    for one in confirmations:
+        row = study.record.row("proposal", one.proposal)
+        print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras))}")
+    if any(row.state == "RUNNING" for row in study.record.rows("confirmation")):
+        raise KeyboardInterrupt
+    print(f"\nExport it: {session.commands.line('export', study.name)}")
+    return 0
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("-n", "n", type=int, default=5, metavar="N", help="So many rows [5].")
+@click.option("--where", metavar="FILTER", help='An MLflow filter, as "metrics.up0.keep < 0.3".')
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="[table]"
+)
+@click.pass_obj
+def best(session: Session, name: str, n: int, where: str | None, form: str) -> None:
+    """Show the best settings, as MLflow has them.
+
+    Needs none of the study's files; NAME may be a uuid.
+    """
+    from tuner.query import best_trials
+    from tuner.tables import best_csv, best_table
+
+    study, tracking = _place(session, name)
+    rows = best_trials(study, tracking=tracking, root=session.folder, n=n, where=where)
+    if where is None and not any(row["state"] == "COMPLETE" for row in rows):
+        go_on = session.commands.line("resume", study)
+        raise Mistake(f"study {study!r} has no finished proposal, so none is best: go on with {go_on}")
+    if form == "json":
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    else:
+        print((best_csv if form == "csv" else best_table)(rows))
+
+
+@click.command(cls=Command)
+@click.argument("name", metavar="NAME|RUN_ID")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="[ROOT/NAME/settings.json]")
+@click.option(
+    "--package", type=click.Path(), metavar="DIR", help="Also a folder to copy; it needs torch alone."
+)
+@click.option("--weights", is_flag=True, help="Also the trained weights, as safetensors.")
+@click.pass_obj
+def export(session: Session, name: str, output: str | None, package: str | None, weights: bool) -> None:
+    """Write the leader's settings, or those of one run, as JSON."""
+    from tuner.export import export as write
+    from tuner.tables import columns
+
+    study, tracking = _place(session, name)
+    page = session.commands.page(tracking)
+    path = write(
+        study,
+        tracking=tracking,
+        root=session.folder,
+        path=Path(output) if output else None,
+        package=Path(package) if package else None,
+        weights=weights,
+    )
+    print(f"Wrote {path}")
+    if package:
+        print(f"Wrote {package}: copy it into any project; it needs torch alone")
+    train = session.commands.line("train", "--settings", str(path))
+    apply = f"trainers.sparsity.attach(network, {str(path)!r}), as README shows"
+    print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
+
+
+def _place(session: Session, name: str) -> tuple[str, str]:
+    """The study that `name` (a name, uuid, run or spec file) means, and the MLflow address that knows it.
+
+    Read as plain YAML: nothing that a spec names is imported to find out what MLflow holds.
+    """
+    from tuner.spec_file import read_source
+    from tuner.tracking import resolve_tracking
+
+    if Path(name).suffix in (".yaml", ".yml"):
+        name = str(read_source(name).get("name"))
+    frozen = session.folder / name / "spec.yaml"
+    kept = read_source(frozen).get("tracking") if frozen.is_file() else None
+    return name, resolve_tracking(session.tracking or kept, None, session.folder)
+
+
+COMMANDS = (search, resume, confirm, best, export)

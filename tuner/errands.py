@@ -1,0 +1,253 @@
+"""The smaller commands: train, layers, presets, list, delete, logs, sync, doctor."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainers.settings import Mistake
+from tuner.session import Command, Session
+
+if TYPE_CHECKING:
+    from trainers.plan import Plan
+    from trainers.settings import SettingsFile
+    from trainers.tasks import Task
+    from trainers.training import Evaluation
+
+
+@click.command(cls=Command)
+@click.option(
+    "--settings", "file", required=True, type=click.Path(), metavar="FILE", help="An exported file."
+)
+@click.option("--spec", metavar="SPEC", help="Take the plan of this study instead of the file's.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", help="[the file's, else 0]")
+@click.option("-o", "--output", type=click.Path(), metavar="DIR", help="[trained/FILE-seedS]")
+@click.pass_obj
+def train(session: Session, file: str, spec: str | None, seed: int | None, output: str | None) -> None:
+    """Train once with exported settings.
+
+    This happens outside any study. Pictures and a checkpoint go to DIR; run again, it goes on from there.
+    """
+    from trainers.settings import load
+
+    settings = load(file)
+    task, plan = _task_and_plan(file, settings, spec)
+    if seed is None:
+        kept = settings.provenance.get("seed")
+        seed = kept if isinstance(kept, int) and kept >= 0 else 0
+    folder = Path(output) if output else Path("trained") / f"{Path(file).stem}-seed{seed}"
+    device = _device()
+    print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}", flush=True)
+    session.interrupted = "Interrupted; the same command goes on from the last checkpoint."
+    _follow(task.train(plan, seed=seed, device=device, folder=folder), task, plan, folder)
+
+
+def _task_and_plan(file: str, settings: "SettingsFile", spec: str | None) -> "tuple[Task, Plan]":
+    """What to train: SPEC's plan where one is given, else the file's own; both with the file's settings."""
+    from trainers.tasks import find_task, network_of, plan_from_json
+    from tuner.spec import load_spec
+
+    if not settings:
+        raise Mistake(f"{file} names no site, so there is nothing to train with: export a file from a study")
+    if spec is not None:
+        wanted = load_spec(spec)
+        task, plan = find_task(wanted.task), wanted.plan_with({}, {})
+    elif settings.plan:
+        plan = plan_from_json(settings.plan)
+        task = find_task(plan.task)
+    else:
+        raise Mistake(f"{file} has no plan in it: give the study's file with --spec")
+    if settings.network and settings.network != network_of(plan):
+        raise Mistake(
+            f"{file} is for the network {settings.network!r} and the plan trains {network_of(plan)!r}: "
+            "give a file of this network, or with --spec a study of that one"
+        )
+    if spec is not None:
+        return task, wanted.plan_with(settings.sites, {})
+    return task, plan_from_json(settings.plan, settings=settings.sites)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", folder: Path) -> None:
+    """Print each evaluation and keep its pictures; what the sites attained is said once, at the end."""
+    from trainers.images import save_pictures
+    from trainers.tasks import metric_of
+    from tuner.screen import shown_metric
+
+    metric, last = metric_of(task, plan), None
+    for last in evaluations:
+        save_pictures(last, folder / "pictures")
+        companions = [name for name in last.metrics if "." not in name and name != metric]
+        said = [f"{shown_metric(name)} {last.metrics[name]:.4g}" for name in (metric, *companions)]
+        print(f"step {last.step}: {', '.join(said)}", flush=True)
+    if last is None or last.step != plan.steps:
+        raise RuntimeError(f"the training ended before step {plan.steps}")
+    for site in plan.settings:
+        attained = [
+            f"{key.partition('.')[2]} {value:.3g}" for key, value in last.metrics.items() if _of(key, site)
+        ]
+        print(f"{site}: {', '.join(attained)}")
+    if not math.isfinite(last.metrics[metric]):
+        raise RuntimeError(f"the training diverged: {metric} is {last.metrics[metric]} at step {last.step}")
+    print(f"Pictures and checkpoint: {folder}")
+
+
+def _of(key: str, site: str) -> bool:
+    return key.rpartition(".")[0] == site
+
+
+@click.command(cls=Command)
+@click.argument("network", metavar="NETWORK|SPEC|PRESET")
+def layers(network: str) -> None:
+    """Show the sites of a network, with their shapes."""
+    from trainers.networks.build import NETWORKS
+    from trainers.tasks import find_task, make_plan, network_of, sites_of
+    from tuner.tables import sites_table
+
+    if network in NETWORKS:
+        task, plan = _plan_of_network(network)
+    elif ":" in network:
+        task = find_task(network)
+        plan = make_plan(task, {}, evaluate_at=(1,))
+    else:
+        task, plan = _plan_of_study(network, list(NETWORKS))
+    print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
+    print(sites_table(sites_of(task, plan)))
+
+
+def _plan_of_network(network: str) -> "tuple[Task, Plan]":
+    """The default plan of the first task that trains this network."""
+    from trainers.tasks import TASKS, make_plan
+
+    mistakes = []
+    for task in TASKS.values():
+        try:
+            return task, make_plan(task, {"network": {"kind": network}}, evaluate_at=(1,))
+        except Mistake as mistake:
+            mistakes.append(str(mistake))
+    raise Mistake(f"no task trains the network {network!r} with its defaults: {'; '.join(mistakes)}")
+
+
+def _plan_of_study(source: str, networks: list[str]) -> "tuple[Task, Plan]":
+    from search_spaces.presets import preset_names
+    from trainers.tasks import find_task
+    from tuner.spec import load_spec
+
+    if source not in preset_names() and not Path(source).exists():
+        raise Mistake(
+            f"{source!r} is neither a network ({', '.join(networks)}) nor a preset "
+            f"({', '.join(preset_names())}) nor a study's file: name one of these"
+        )
+    spec = load_spec(source)
+    return find_task(spec.task), spec.plan_with({}, {})
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """List the ready studies, or print the one named NAME."""
+    from search_spaces.presets import preset_names, preset_text
+    from tuner.tables import columns
+
+    if name is not None:
+        print(preset_text(name), end="")
+        return
+    print(columns([(one, preset_text(one).partition("\n")[0].lstrip("# ")) for one in preset_names()]))
+
+
+@click.command(name="list", cls=Command)
+@click.pass_obj
+def list_(session: Session) -> None:
+    """List the studies under the root."""
+    from tuner.study import studies
+    from tuner.tables import columns
+
+    names = studies(session.folder)
+    if not names:
+        begin = session.commands.line("search", "dip-denoise")
+        print(f"no study under {session.root!r} yet; begin with {begin}")
+        return
+    heading = ("study", "task", "proposals", "leader", "differs from the baseline by", "uuid")
+    print(columns([heading, *(_listed(session.folder, name) for name in names)]))
+
+
+def _listed(root: Path, name: str) -> tuple[str, ...]:
+    """One study's line; a study that cannot be read says why and hides no other."""
+    from tuner.screen import difference, number, shown_metric, standing
+    from tuner.study import open_study
+
+    try:
+        study = open_study(name, root=root)
+    except (Mistake, RuntimeError) as error:
+        return (name, "", str(error), "", "", "")
+    rows, spec = study.record.rows(), study.spec
+    ended = sum(row.role == "proposal" and row.state != "RUNNING" for row in rows)
+    now = standing(rows, spec.direction())
+    leader, gap = "", ""
+    if now is not None:
+        leader = f"{shown_metric(spec.metric())} {number(now.value, now.sd)}"
+        gap = difference(now.value, now.baseline.mean, now.baseline.sd) if now.baseline else ""
+    return (name, spec.task, f"{ended} of {spec.budget.trials}", leader, gap, study.uuid)
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.pass_obj
+def delete(session: Session, name: str) -> None:
+    """Remove a study, and mark its MLflow runs as deleted."""
+    from tuner.study import open_study
+
+    study = open_study(name, root=session.folder)
+    study.delete()
+    print(
+        f"Deleted study {study.name!r} with its folder {study.folder}; its MLflow runs are marked as deleted"
+    )
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.argument("trial")
+@click.pass_obj
+def logs(session: Session, name: str, trial: str) -> None:
+    """Print what TRIAL (7, or baseline:2) wrote."""
+    from tuner.study import open_study
+
+    print(open_study(name, root=session.folder).log(trial), end="")
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.pass_obj
+def sync(session: Session, name: str) -> None:
+    """Bring MLflow up to the record."""
+    from tuner.study import open_study
+    from tuner.tracking import Tracker, check
+
+    study = open_study(name, root=session.folder)
+    tracking = session.tracking or study.tracking
+    check(tracking)
+    Tracker(study.record, tracking, study.storage).project()
+    print(f"MLflow has all that the record of {study.name!r} has: {session.commands.page(tracking)}")
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def doctor(session: Session) -> int:
+    """Say what this machine can do."""
+    from tuner.doctor import examine
+
+    fine = True
+    for check in examine(session.folder, session.tracking):
+        print(check, flush=True)
+        fine = fine and check.fine
+    return 0 if fine else 1
+
+
+COMMANDS = (train, list_, delete, logs, sync, layers, presets, doctor)

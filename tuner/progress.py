@@ -1,0 +1,112 @@
+"""Live progress: rich on a terminal, plain lines otherwise."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from tuner.screen import failure_line, leader_line, status, time_left
+
+if TYPE_CHECKING:
+    from tuner.record import Row
+    from tuner.spec import StudySpec
+
+
+class Listener(Protocol):
+    """Told of each change of a study while it runs, from the driver's thread, inside a `with`.
+
+    `update` must return quickly: trials wait for it.
+    """
+
+    def update(self, rows: "list[Row]", *, spec: "StudySpec", elapsed: float, tracking_behind: int) -> None:
+        """Take the rows as they are now, seconds since this run began, and evaluations not yet in MLflow."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Progress:
+    """A listener that shows a study on a stream.
+
+    On a terminal it redraws in a thread of its own, so an update costs nothing; elsewhere it prints a line
+    when trials have ended, and at most one in `every` seconds.
+
+    Args:
+        confirming: show the confirmations, not the proposals.
+        stream: where to; by default the standard output as it is now (Ray's own is redirected while it runs).
+        every: seconds between two plain lines.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        confirming: bool = False,
+        stream: IO[str] | None = None,
+        every: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._confirming = confirming
+        self._stream = stream if stream is not None else sys.stdout
+        self._every = every
+        self._clock = clock
+        self._seen: tuple[list[Row], StudySpec, float, int] | None = None
+        self._at = clock()
+        self._printed_at: float | None = None
+        self._printed = 0  # how many trials had ended at the last plain line
+        console = Console(file=self._stream)
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._live = (
+            Live(get_renderable=self._draw, console=console, refresh_per_second=2, transient=True)
+            if live
+            else None
+        )
+
+    def update(self, rows: "list[Row]", *, spec: "StudySpec", elapsed: float, tracking_behind: int) -> None:
+        """Take what is new."""
+        self._seen, self._at = (rows, spec, elapsed, tracking_behind), self._clock()
+        if self._live is None:
+            self._print(at_once=False)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._print(at_once=True)
+
+    def _print(self, *, at_once: bool) -> None:
+        if self._seen is None:
+            return
+        ended = sum(row.state != "RUNNING" for row in self._seen[0])
+        early = self._printed_at is not None and self._at - self._printed_at < self._every
+        if ended != self._printed and (at_once or not early):
+            print(" | ".join(self._lines()), file=self._stream, flush=True)
+            self._printed, self._printed_at = ended, self._at
+
+    def _draw(self) -> Group:
+        return Group(*(Text(line) for line in self._lines()))
+
+    def _lines(self) -> list[str]:
+        if self._seen is None:
+            return ["starting Ray …"]
+        rows, spec, elapsed, behind = self._seen
+        elapsed += self._clock() - self._at
+        left = time_left(rows, spec, elapsed=elapsed, now=time.time(), confirming=self._confirming)
+        said = status(rows, spec, elapsed=elapsed, left=left, behind=behind, confirming=self._confirming)
+        lines = [f"{spec.name}: {said}", leader_line(rows, spec), failure_line(rows)]
+        return [line for line in lines if line is not None]

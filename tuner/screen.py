@@ -1,0 +1,278 @@
+"""What is said of a study, as text: where it stands, who leads, and the last screen, which one wants to keep.
+
+Pure functions of rows of the record; nothing here draws, asks Ray or reads a file.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainers.settings import Regularizer, strength_of
+from tuner.called import Commands
+
+if TYPE_CHECKING:
+    from tuner.record import Row
+    from tuner.spec import StudySpec
+
+NO_EVIDENCE = (
+    "Neither difference is evidence: the leader was picked as the best of {count}, with the luck of seed\n"
+    "{seed} in it; only a confirmation over fresh seeds compares."
+)
+
+# Metrics that need the clean picture of the very picture that is tuned on: who has it needs no restoration.
+ORACLES = frozenset({"psnr", "psnr_raw", "ssim"})
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The finished baselines: their mean and standard deviation (None where there is but one)."""
+
+    mean: float
+    sd: float | None
+    seeds: int
+
+    def __str__(self) -> str:
+        spread = "" if self.sd is None else f" ± {number(self.sd, self.sd)}"
+        return f"{number(self.mean, self.sd)}{spread}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who leads, and what it is compared with."""
+
+    leader: "Row"
+    value: float
+    same_seed: float | None
+    baseline: Baseline | None
+
+    @property
+    def sd(self) -> float | None:
+        """The baselines' standard deviation, by which values are rounded."""
+        return self.baseline.sd if self.baseline else None
+
+
+def standing(rows: Sequence["Row"], direction: str) -> Standing | None:
+    """The best finished proposal against the finished baselines; None while no proposal has finished."""
+    sign = -1 if direction == "maximize" else 1
+    done = [
+        (sign * row.value, row.number, row)
+        for row in rows
+        if row.role == "proposal" and row.value is not None
+    ]
+    if not done:
+        return None
+    leader = min(done, key=lambda one: one[:2])[2]
+    baselines = [(row.seed, row.value) for row in rows if row.role == "baseline" and row.value is not None]
+    same = next((value for seed, value in baselines if seed == leader.seed), None)
+    return Standing(leader, float(leader.value or 0.0), same, _baseline([value for _, value in baselines]))
+
+
+def _baseline(values: list[float]) -> Baseline | None:
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Baseline(statistics.fmean(values), sd, len(values))
+
+
+def shown_metric(metric: str) -> str:
+    """A metric's name as it is shown to people: marked where it could not be known in earnest.
+
+    >>> shown_metric("psnr"), shown_metric("fid")
+    ('psnr (oracle)', 'fid')
+    """
+    return f"{metric} (oracle)" if metric in ORACLES else metric
+
+
+def number(value: float, sd: float | None = None) -> str:
+    """A value with the digits that its standard deviation leaves a meaning: two of the sd, else four in all.
+
+    >>> number(27.2588, 0.1123), number(1457.3, 228.0), number(0.73512)
+    ('27.26', '1457', '0.7351')
+    """
+    if not sd or not math.isfinite(sd) or not math.isfinite(value):
+        return f"{value:.4g}"
+    return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(sd))))}f}"
+
+
+def difference(value: float, other: float, sd: float | None = None) -> str:
+    """A signed difference, rounded as `number` rounds.
+
+    >>> difference(27.41, 27.26, 0.11)
+    '+0.15'
+    """
+    text = number(value - other, sd)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(7.2), duration(133), duration(3903)
+    ('7 s', '2 min 13 s', '1 h 05 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def settings_text(settings: Mapping[str, Regularizer], extras: Mapping[str, float] | None = None) -> str:
+    """Settings and extras in one line.
+
+    >>> from trainers.settings import L0
+    >>> settings_text({"up0": L0(keep=0.2371)}, {"lr": 0.01})
+    'up0 l0 keep=0.2371, lr=0.01'
+    """
+    parts = []
+    for site, regularizer in settings.items():
+        name = strength_of(regularizer)
+        parts.append(f"{site} {regularizer.kind} {name}={getattr(regularizer, name):.4g}")
+    parts += [f"{name}={value:.4g}" for name, value in (extras or {}).items()]
+    return ", ".join(parts) or "nothing"
+
+
+def status(
+    rows: Sequence["Row"],
+    spec: "StudySpec",
+    *,
+    elapsed: float,
+    left: float | None,
+    behind: int,
+    confirming: bool = False,
+) -> str:
+    """Running, pruned and done of the total, in one line."""
+    role = "confirmation" if confirming else "proposal"
+    ours = [row for row in rows if row.role == role]
+    total = len(ours) if confirming else max(spec.budget.trials, len(ours))
+    parts = [f"{sum(row.state != 'RUNNING' for row in ours)} of {total} {role}s done{_endings(ours)}"]
+    running = sum(row.state == "RUNNING" for row in rows)
+    if not confirming:
+        baselines = [row for row in rows if row.role == "baseline"]
+        ended = sum(row.state != "RUNNING" for row in baselines)
+        parts.append(f"baseline {ended} of {max(spec.budget.baseline_seeds, len(baselines))}")
+    parts.append(f"{running} {'to go' if confirming else 'running'}")
+    parts.append(
+        duration(elapsed)
+        + (", time left not known yet" if left is None else f", about {duration(left)} left")
+    )
+    if behind:
+        parts.append(f"MLflow is {behind} evaluations behind")
+    return " · ".join(parts)
+
+
+def _endings(rows: Sequence["Row"]) -> str:
+    """How trials ended, apart from COMPLETE: ` (5 pruned, 1 diverged, 1 failed)`."""
+    ends = Counter("diverged" if row.reason == "diverged" else row.state.lower() for row in rows)
+    parts = [f"{ends[end]} {end}" for end in ("pruned", "diverged", "failed") if ends[end]]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def leader_line(rows: Sequence["Row"], spec: "StudySpec") -> str:
+    """Who leads at the moment, in one line, against the baseline as far as it has finished."""
+    now = standing(rows, spec.direction())
+    if now is None:
+        return "no proposal has finished yet"
+    sd = now.sd
+    text = f"trial {now.leader.label} leads: {shown_metric(spec.metric())} {number(now.value, sd)}"
+    if now.baseline is not None:
+        text += f" ({difference(now.value, now.baseline.mean, sd)} to the baseline's {now.baseline})"
+    return f"{text}; {settings_text(now.leader.settings, now.leader.extras)}"
+
+
+def failure_line(rows: Sequence["Row"]) -> str | None:
+    """The reason of the last failure, so that a study that fails says why while it runs."""
+    failed = [row for row in rows if row.state == "FAILED"]
+    if not failed:
+        return None
+    last = max(failed, key=lambda row: row.finished or 0.0)
+    return f"trial {last.label} failed: {last.reason or 'no reason was recorded'}"
+
+
+def time_left(
+    rows: Sequence["Row"], spec: "StudySpec", *, elapsed: float, now: float, confirming: bool = False
+) -> float | None:
+    """Seconds that the steps still to be trained take at the speed of this run so far.
+
+    Counted in training steps and not in trials, since a pruned trial is a short one; a trial that is open, or
+    not yet proposed, is expected to get as far as those before it. None before this run's first evaluation.
+    """
+    begun = now - elapsed
+    ours = [row for row in rows if (row.role == "confirmation") == confirming]
+    trained = sum(_reached(row) - _reached(row, before=begun) for row in ours)
+    if trained <= 0 or elapsed <= 0:
+        return None
+    ends = [_reached(row) for row in ours if row.role == "proposal" and row.state != "RUNNING"]
+    left = 0.0
+    for row in ours:
+        if row.state == "RUNNING":
+            reached = _reached(row)
+            left += _expected(ends if row.role == "proposal" else [], reached, spec) - reached
+    if not confirming:
+        budget, count = spec.budget, Counter(row.role for row in ours)
+        left += max(0, budget.trials - count["proposal"]) * _expected(ends, 0, spec)
+        left += max(0, budget.baseline_seeds - count["baseline"]) * budget.steps
+    return left * elapsed / trained
+
+
+def _reached(row: "Row", before: float = math.inf) -> int:
+    return max((one.step for one in row.evaluations if one.time < before), default=0)
+
+
+def _expected(ends: Sequence[int], reached: int, spec: "StudySpec") -> float:
+    further = [end for end in ends if end > reached]
+    return statistics.fmean(further) if further else spec.budget.steps
+
+
+def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, commands: Commands) -> str:
+    """The end of a search: the leader, two differences and why neither is evidence, and what to do next."""
+    proposals = [row for row in rows if row.role == "proposal"]
+    baselines = [row for row in rows if row.role == "baseline"]
+    ended = sum(row.state != "RUNNING" for row in proposals)
+    finished = sum(row.state == "COMPLETE" for row in baselines)
+    total = max(spec.budget.trials, len(proposals))
+    lines = [
+        f"{spec.name}: {ended} of {total} proposals done{_endings(proposals)}, "
+        f"{finished} of {spec.budget.baseline_seeds} baselines finished"
+    ]
+    now = standing(rows, spec.direction())
+    if now is None:
+        lines += ["", "No proposal finished, so there is nothing to compare.", *_reasons(proposals)]
+    else:
+        lines += ["", *_leader(now, spec, ended), ""]
+    page = ("See it in MLflow", commands.page(tracking))
+    confirm = ("Confirm it", commands.line("confirm", spec.name))
+    export = ("Export it", commands.line("export", spec.name))
+    more = ("Go on", commands.line("resume", spec.name))
+    following = ([more] if ended < total else []) + ([confirm, export] if now else []) + [page]
+    return "\n".join(lines + [f"{what + ':':<18}{how}" for what, how in following])
+
+
+def _leader(now: Standing, spec: "StudySpec", count: int) -> list[str]:
+    sd = now.sd
+    value, step = number(now.value, sd), now.leader.evaluations[-1].step
+    lines = [f"Trial {now.leader.label} leads with {shown_metric(spec.metric())} {value} at step {step}:"]
+    for site, regularizer in now.leader.settings.items():
+        lines.append(f"  {settings_text({site: regularizer})}")
+    lines += [f"  {settings_text({}, {name: value})}" for name, value in now.leader.extras.items()]
+    if now.baseline is None:
+        return [*lines, "No baseline finished, so there is nothing to compare it with."]
+    if now.same_seed is not None:
+        gap = difference(now.value, now.same_seed, sd)
+        lines.append(f"  {gap} minus the baseline of the same seed ({number(now.same_seed, sd)})")
+    gap = difference(now.value, now.baseline.mean, sd)
+    lines.append(f"  {gap} minus the baseline's mean over {now.baseline.seeds} seeds ({now.baseline})")
+    higher = "higher" if spec.direction() == "maximize" else "lower"
+    oracle = "; oracle: it needs the clean picture" if spec.metric() in ORACLES else ""
+    lines.append(f"  ({higher} is better{oracle})")
+    return [*lines, NO_EVIDENCE.format(count=count, seed=now.leader.seed)]
+
+
+def _reasons(rows: Sequence["Row"]) -> list[str]:
+    """Why proposals ended without a value, the most frequent reason first."""
+    reasons = Counter(row.reason or row.state.lower() for row in rows if row.state != "RUNNING")
+    return [f"  {count} × {reason}" for reason, count in reasons.most_common(5)]

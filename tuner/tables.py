@@ -1,0 +1,118 @@
+"""Tables as text: the best settings, a confirmation, the sites of a network. Pure."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuner.screen import difference, number, shown_metric
+
+if TYPE_CHECKING:
+    from tuner.confirm import Confirmation
+
+BEST = (
+    "run_id",
+    "role",
+    "trial",
+    "state",
+    "reason",
+    "metric",
+    "value",
+    "step",
+    "settings",
+    "baseline",
+    "confirmed",
+)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts, aligned.
+
+    >>> print(columns([("a", "long heading"), ("wide cell", "1")]))
+    a          long heading
+    wide cell  1
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def best_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `best` for people: value, difference to the baseline's mean, settings, verdict."""
+    if not rows:
+        return "no trial matches"
+    metric, baseline = shown_metric(str(rows[0]["metric"])), rows[0]["baseline"]
+    heading = ("trial", "state", metric, "− baseline", "step", "settings", "confirmed")
+    table = columns([heading, *(_best_row(row) for row in rows)])
+    if not baseline:
+        return f"{table}\nno baseline has finished"
+    spread = "" if baseline.get("sd") is None else f" ± {number(baseline['sd'], baseline['sd'])}"
+    mean = number(baseline["mean"], baseline.get("sd"))
+    seeds = _seeds(baseline["seeds"])
+    told = "no difference is evidence until it is confirmed"
+    return f"{table}\nbaseline {mean}{spread} over {seeds} seeds; {told}"
+
+
+def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    value, baseline = row["value"], row["baseline"] or {}
+    sd = baseline.get("sd")
+    gap = "" if value is None or "mean" not in baseline else difference(value, baseline["mean"], sd)
+    state = str(row["state"]) + (f" ({row['reason']})" if row["reason"] else "")
+    confirmed = row["confirmed"] or {}
+    return (
+        str(row["trial"]),
+        state,
+        "" if value is None else number(value, sd),
+        gap,
+        "" if row["step"] is None else str(row["step"]),
+        ", ".join(entry_text(site, entry) for site, entry in row["settings"].items()) or "nothing",
+        str(confirmed.get("verdict", "")),
+    )
+
+
+def _seeds(seeds: object) -> int:
+    return len(seeds) if isinstance(seeds, list) else int(str(seeds))
+
+
+def entry_text(site: str, entry: Mapping[str, Any]) -> str:
+    """One site of an exported file in words.
+
+    >>> entry_text("code", {"kind": "l0inf", "k": 4, "of": 16})
+    'code l0inf k=4 of 16'
+    """
+    strengths = [f"{key}={value:.4g}" for key, value in entry.items() if key not in ("kind", "of")]
+    of = f" of {entry['of']}" if entry.get("of") is not None else ""
+    return f"{site} {entry['kind']} {' '.join(strengths)}{of}"
+
+
+def best_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `best` for a spreadsheet; what is nested stays JSON in its cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(BEST)
+    for row in rows:
+        cells = (row[key] for key in BEST)
+        writer.writerow([json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in cells])
+    return text.getvalue().rstrip("\n")
+
+
+def confirmation_text(one: "Confirmation", settings: str) -> str:
+    """A winner's confirmation: every evaluation step, then the one sentence."""
+    lines = [
+        f"Trial {one.proposal}: {settings}",
+        f"{shown_metric(one.metric)}, winner − baseline over pairs; intervals hold for all winners together",
+        "  " + columns(one.table()).replace("\n", "\n  "),
+    ]
+    if one.target is not None:
+        reach, other = (str(step) if step else "never" for step in (one.reach, one.baseline_reach))
+        goal = f"the baseline's final value, {one.target:.4g}"
+        lines.append(f"Steps to {goal}: winner {reach}, baseline {other} (medians).")
+    return "\n".join([*lines, f"Trial {one.proposal} is {one.sentence}."])
+
+
+def sites_table(shapes: Mapping[str, tuple[int, int, int]]) -> str:
+    """Sites in order of execution; `k` is out of the channels, `keep` out of all entries."""
+    heading = ("site", "channels", "height", "width", "entries")
+    sides = {site: (c, h, w, c * h * w) for site, (c, h, w) in shapes.items()}
+    return columns([heading, *((site, *map(str, shape)) for site, shape in sides.items())])
