@@ -15,8 +15,9 @@ class Sobol(QMCSampler):
     is drawn at random, as Optuna learns the parameters from it).
 
     >>> import optuna
+    >>> from tuner.sampling import make_sampler
     >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
-    >>> study = optuna.create_study(sampler=Sobol(seed=0))
+    >>> study = optuna.create_study(sampler=make_sampler("qmc", seed=0, startup_trials=0))
     >>> values = [study.ask().suggest_float("x", 0, 1) for _ in range(9)]
     >>> sorted(int(8 * value) for value in values[1:])
     [0, 1, 2, 3, 4, 5, 6, 7]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,11 @@ def seconds(value: object) -> float:
     >>> seconds("30m"), seconds(45)
     (1800.0, 45.0)
     """
-    found = None
-    if isinstance(value, str):
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        found = re.fullmatch(r"(.*)()", str(float(value)))
-    length = float(found[1]) * _UNITS[found[2]] if found else math.nan
+    length = math.nan
+    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value)):
+        length = float(found[1]) * _UNITS[found[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value <= sys.float_info.max:
+        length = float(value)
     if not 0 < length < math.inf:
         raise ValueError("it must be a positive number of seconds, or as 90s, 30m, 2h")
     return length
@@ -48,26 +48,26 @@ def read_source(source: str | Path) -> dict[str, Any]:
     """
     if isinstance(source, str) and source in preset_names():
         return parse_mapping(preset_text(source), f"preset {source}")
-    path = Path(source)
+    path, quoted = Path(source), repr(str(source))
     try:
         if path.is_dir():
-            raise Mistake(f"{source} is a folder, but a study is a YAML file: name a file in it.")
+            raise Mistake(f"{quoted} is a folder, but a study is a YAML file: name a file in it.")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(source) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Mistake(f"{source!s} cannot be read ({reason}): name a YAML file or a preset.") from None
+        raise Mistake(f"{quoted} cannot be read ({reason}): name a YAML file or a preset.") from None
     if len(content) > LARGEST:
-        raise Mistake(f"{source} is larger than {LARGEST // 1024} kB: that is not a study's file.")
+        raise Mistake(f"{quoted} is larger than {LARGEST // 1024} kB: that is not a study's file.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise Mistake(f"{source} is not UTF-8 text, but a study is a YAML file.")
-    return parse_mapping(text, str(source))
+        raise Mistake(f"{quoted} is not UTF-8 text, but a study is a YAML file.")
+    return parse_mapping(text, quoted)
 
 
 def _missing(source: str | Path) -> Mistake:
@@ -77,7 +77,7 @@ def _missing(source: str | Path) -> Mistake:
             preset_text(text)
         except Mistake as error:
             return Mistake(f"{text!r} is no file here, and {error}")
-    return Mistake(f"{text} does not exist: name a YAML file, or a preset ({', '.join(preset_names())}).")
+    return Mistake(f"{text!r} does not exist: name a YAML file, or a preset ({', '.join(preset_names())}).")
 
 
 def parse_mapping(text: str, where: str) -> dict[str, Any]:
