@@ -233,7 +233,9 @@ def sync(session: Session, name: str) -> None:
     study = open_study(name, root=session.folder)
     tracking = session.tracking or study.tracking
     check(tracking)
-    Tracker(study.record, tracking, study.storage).project()
+    tracker = Tracker(study.record, tracking, study.storage)
+    if not tracker.project():
+        raise RuntimeError(f"{tracker.problem}: try again, or name another address with --tracking")
     print(f"MLflow has all that the record of {study.name!r} has: {session.commands.page(tracking)}")
 
 

@@ -36,8 +36,8 @@ class Listener(Protocol):
 class Progress:
     """A listener that shows a study on a stream.
 
-    On a terminal it redraws in a thread of its own, so an update costs nothing; elsewhere it prints a line
-    when trials have ended, and at most one in `every` seconds.
+    On a terminal it redraws in a thread of its own, so an update costs nothing; elsewhere it prints a line at
+    first and when trials have ended, at most one in `every` seconds.
 
     Args:
         confirming: show the confirmations, not the proposals.
@@ -61,7 +61,7 @@ class Progress:
         self._seen: tuple[list[Row], StudySpec, float, int] | None = None
         self._at = clock()
         self._printed_at: float | None = None
-        self._printed = 0  # how many trials had ended at the last plain line
+        self._printed = -1  # how many trials had ended at the last plain line
         console = Console(file=self._stream)
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = (
@@ -78,7 +78,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._live is not None:
-            self._live.start()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(

@@ -1,0 +1,83 @@
+"""What this machine can do: each finding is real, and a broken one stops no other."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers import images
+from tuner import doctor
+from tuner.doctor import Check, examine
+
+
+def test_it_looks_at_everything_and_writes_nothing(tmp_path: Path) -> None:
+    found = list(examine(tmp_path / "studies"))
+    assert [one.name for one in found] == [
+        "Python", "torch", "CPUs", "memory", "disk", "Ray", "MLflow", "photographs", "Inception",
+    ]  # fmt: skip
+    said = {one.name: one for one in found}
+    assert said["Ray"].fine, said["Ray"]
+    assert "starts and stops" in said["Ray"].text
+    assert "CPUs" in said["Ray"].text
+    assert sys.executable in said["Python"].text
+    assert str(tmp_path) in said["MLflow"].text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_does_not_answer_is_bad_and_hides_nothing_behind_it(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.db"
+    broken.write_text("this is no database")
+    fine, text = doctor.store(tmp_path, f"sqlite:///{tmp_path}/new.db")
+    assert fine and "will be made" in text
+    assert not (tmp_path / "new.db").exists()
+    with pytest.raises(RuntimeError, match="does not answer"):
+        doctor.store(tmp_path, f"sqlite:///{broken}")
+
+
+def test_what_a_check_raises_becomes_its_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # Ray is started with it, and fails
+    broken = tmp_path / "broken.db"
+    broken.write_text("this is no database")
+    said = {one.name: one for one in examine(tmp_path, f"sqlite:///{broken}")}
+    assert not said["Ray"].fine and said["Ray"].text == "did not start: exit status 1"
+    assert not said["MLflow"].fine and "does not answer" in said["MLflow"].text
+    assert said["photographs"].fine
+
+
+def test_a_ray_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "RAY_SECONDS", 0.01)
+    fine, text = doctor.start_ray()
+    assert not fine and "did not start within" in text
+
+
+def test_disk_is_looked_at_where_the_studies_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine, text = doctor.disk(tmp_path / "a" / "b")
+    assert fine and f"free at {tmp_path}" in text
+    monkeypatch.setattr(doctor, "ROOM", 10**9)
+    fine, text = doctor.disk(tmp_path)
+    assert not fine and "--root" in text
+    fine, text = doctor.memory()
+    assert not fine and "resources.concurrent" in text
+
+
+def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(images.PHOTOGRAPHS, "lost", "lost.png")
+    fine, text = doctor.photographs()
+    assert not fine and text.startswith("lost missing")
+
+
+def test_inception_is_found_where_torch_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    fine, text = doctor.inception()
+    place = Path(text.partition("looked for at ")[2].partition(" (")[0])
+    assert fine and place.is_relative_to(tmp_path)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert doctor.inception() == (True, str(place))
+
+
+def test_a_check_reads_as_one_line() -> None:
+    assert str(Check("Ray", True, "starts")) == "ok   Ray         starts"
+    assert str(Check("Ray", False, "hangs")) == "BAD  Ray         hangs"
