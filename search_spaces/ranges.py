@@ -48,16 +48,16 @@ def read_pair(value: object, where: str) -> Range:
         Mistake: `value` is anything else; the sentence begins with `where`, its dotted key.
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise Mistake(f"{where}: {shown(value)} is not a range; write two numbers, [low, high].")
+        raise Mistake(f"{where}: {shown(value)} is not a range; write two numbers, [low, high]")
     for end in value:
         if isinstance(end, bool) or not isinstance(end, int | float) or not -_LARGEST <= end <= _LARGEST:
-            raise Mistake(f"{where}: {shown(end)} is not a finite number; write two numbers, [low, high].")
+            raise Mistake(f"{where}: {shown(end)} is not a finite number; write two numbers, [low, high]")
     low, high = value
     if low > high:
-        raise Mistake(f"{where}: [{low}, {high}] is upside down; write [{high}, {low}].")
+        raise Mistake(f"{where}: [{low}, {high}] is upside down; write [{high}, {low}]")
     if low <= 0:
         raise Mistake(
-            f"{where}: [{low}, {high}] is drawn on a logarithmic scale and must start above 0; raise {low}."
+            f"{where}: [{low}, {high}] is drawn on a logarithmic scale and must start above 0; raise {low}"
         )
     return (low, high)
 
@@ -70,14 +70,14 @@ def check_range(kind: str, value: object, where: str) -> Range:
     """
     if kind not in REGULARIZERS:
         raise Mistake(
-            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
+            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}"
         )
     bounds = read_pair(value, where)
     for end in bounds:
         if is_whole(kind) and not isinstance(end, int):
             raise Mistake(
                 f"{where}: {shown(end)} is not a whole number, but {strength_of(kind)} is one; "
-                f"write {max(1, round(end))}."
+                f"write {max(1, round(end))}"
             )
         try:
             regularizer(kind, end)
@@ -94,26 +94,26 @@ def read_ranges(value: object, where: str) -> Ranges:
     """
     form = "{l0: {keep: [0.05, 0.5]}}"
     if not isinstance(value, Mapping) or not value:
-        raise Mistake(f"{where}: {shown(value)} names no regularizer to search; write for example {form}.")
+        raise Mistake(f"{where}: {shown(value)} names no regularizer to search; write for example {form}")
     return {kind: _read_kind(kind, entry, f"{where}.{kind}") for kind, entry in value.items()}
 
 
 def _read_kind(kind: Any, entry: object, where: str) -> dict[str, Range | dict[str, Range]]:
     if kind not in REGULARIZERS:
         raise Mistake(
-            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}."
+            f"{where}: {shown(kind)} is not a regularizer; the known ones are {', '.join(REGULARIZERS)}"
         )
     strength = strength_of(kind)
     if not isinstance(entry, Mapping) or list(entry) != [strength]:
         raise Mistake(
-            f"{where}: {shown(entry)} is not its range; write {{{strength}: [low, high]}}, its only key."
+            f"{where}: {shown(entry)} is not its range; write {{{strength}: [low, high]}}, its only key"
         )
     bounds = entry[strength]
     where = f"{where}.{strength}"
     if not isinstance(bounds, Mapping):
         return {strength: check_range(kind, bounds, where)}
     if not bounds:
-        raise Mistake(f"{where}: {{}} names no site; write [low, high] for all sites, or a range for each.")
+        raise Mistake(f"{where}: {{}} names no site; write [low, high] for all sites, or a range for each")
     return {
         strength: {str(site): check_range(kind, pair, f"{where}.{site}") for site, pair in bounds.items()}
     }
@@ -140,7 +140,7 @@ def cut_to_sites(ranges: Ranges, shapes: Mapping[str, tuple[int, int, int]], whe
             for site in bounds:
                 if site not in shapes:
                     raise Mistake(
-                        f"{here}: {shown(site)} is not among the sites of this space ({', '.join(shapes)})."
+                        f"{here}: {shown(site)} is not among the sites of this space ({', '.join(shapes)})"
                     )
         elif is_whole(kind):
             bounds = {site: bounds for site, shape in shapes.items() if shape[0] > 1}
@@ -160,7 +160,7 @@ def _cut(bounds: Range, channels: int, where: str) -> Range:
     if low > channels - 1:
         raise Mistake(
             f"{where}: [{low}, {high}] lies wholly above {channels - 1}, the most that takes anything away "
-            f"from {channels} channels; start lower, or leave the site out."
+            f"from {channels} channels; start lower, or leave the site out"
         )
     return (low, min(high, channels - 1))
 

@@ -61,16 +61,16 @@ class SparsitySpace:
         _check_sites(self.sites)
         if isinstance(self.max_sites, bool) or not isinstance(self.max_sites, int):
             raise Mistake(
-                f"max_sites: {self.max_sites!r} is not a whole number; give one in 1..{len(self.sites)}."
+                f"max_sites: {self.max_sites!r} is not a whole number; give one in 1..{len(self.sites)}"
             )
         if not 1 <= self.max_sites <= len(self.sites):
-            raise Mistake(f"max_sites: {self.max_sites} is not in 1..{len(self.sites)}, the number of sites.")
+            raise Mistake(f"max_sites: {self.max_sites} is not in 1..{len(self.sites)}, the number of sites")
         strangers = [site for site in self.ranges if site not in self.sites]
         if strangers:
-            raise Mistake(f"ranges: {strangers[0]!r} is not a site of this space ({', '.join(self.sites)}).")
+            raise Mistake(f"ranges: {strangers[0]!r} is not a site of this space ({', '.join(self.sites)})")
         for site in self.sites:
             if not self.ranges.get(site):
-                raise Mistake(f"ranges: site {site!r} has no regularizer; give it one or leave the site out.")
+                raise Mistake(f"ranges: site {site!r} has no regularizer; give it one or leave the site out")
             for kind, bounds in self.ranges[site].items():
                 check_range(kind, bounds, f"ranges.{site}.{kind}")
 
@@ -117,14 +117,12 @@ class SparsitySpace:
 
 def _check_sites(sites: Sequence[str]) -> None:
     if not sites:
-        raise Mistake("sites: none is left to search; name at least one.")
+        raise Mistake("sites: none is left to search; name at least one")
     for site in sites:
         if not site or "|" in site or site == RESERVED:
-            raise Mistake(
-                f"sites: {site!r} cannot name a site: not empty, not {RESERVED!r}, and without '|'."
-            )
+            raise Mistake(f"sites: {site!r} cannot name a site: not empty, not {RESERVED!r}, and without '|'")
         if list(sites).count(site) > 1:
-            raise Mistake(f"sites: {site!r} is named twice; name each site once.")
+            raise Mistake(f"sites: {site!r} is named twice; name each site once")
 
 
 def _one_of(trial: Proposer, name: str, choices: Sequence[str]) -> str:

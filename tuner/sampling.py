@@ -28,13 +28,13 @@ def check_sampler(name: str, static: bool) -> None:
     """
     if name not in SAMPLERS:
         near = difflib.get_close_matches(str(name), SAMPLERS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
+        hint = f"; did you mean {near[0]}?" if near else ""
         raise Mistake(f"search.sampler is {name!r}, but the samplers are {', '.join(SAMPLERS)}{hint}")
     if name in STATIC_ONLY and not static:
         raise Mistake(
-            f"search.sampler is {name!r}, but this space is conditional (which parameters a trial has depends "
-            f"on the sites and kinds it draws) and {STATIC_ONLY[name]}: search one site with one regularizer, "
-            "or take tpe or random."
+            f"search.sampler is {name!r}, but this space is conditional (the parameters of a trial depend "
+            f"on the sites and kinds it draws) and {STATIC_ONLY[name]}: search one site with one "
+            "regularizer, or take tpe or random"
         )
 
 
@@ -66,9 +66,9 @@ def make_sampler(name: str, *, seed: int, startup_trials: int) -> BaseSampler:
     """
     check_sampler(name, static=True)
     if not 0 <= seed < 2**32:
-        raise Mistake(f"seed is {seed}, but it must be in 0..{2**32 - 1}.")
+        raise Mistake(f"seed is {seed}, but it must be in 0..{2**32 - 1}")
     if startup_trials < 0:
-        raise Mistake(f"startup_trials is {startup_trials}, but it must not be negative.")
+        raise Mistake(f"startup_trials is {startup_trials}, but it must not be negative")
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():

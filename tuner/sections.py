@@ -15,7 +15,9 @@ from tuner.spec_file import plain
 
 REGULARIZERS_KEY = "space.regularizers"
 Whole = Annotated[int, Strict()]
-AS_WRITTEN = PlainSerializer(plain, return_type=Any)  # 3 stays 3 and k an integer in the frozen file
+AS_WRITTEN = PlainSerializer(
+    lambda value: plain(value), return_type=Any
+)  # 3 stays 3 and k an integer in the frozen file
 
 
 def _sites(value: object) -> str | tuple[str, ...]:
@@ -79,14 +81,14 @@ class Space(Frozen):
 class Budget(Frozen):
     """How much is trained."""
 
-    trials: Whole = Field(default=40, ge=1, description="proposals in all; baselines come on top")
-    steps: Whole = Field(default=3000, ge=2, description="training steps of one trial")
+    trials: Whole = Field(default=40, ge=1, le=10**6, description="proposals in all; baselines come on top")
+    steps: Whole = Field(default=3000, ge=2, le=10**9, description="training steps of one trial")
     grace: Whole = Field(default=0, ge=1, description="the first rung, below steps; null: steps / reduction²")
     reduction: Reduction = Field(
         default=3,
         description="1/reduction of the trials at a rung go on, and the next rung is so many times later",
     )
-    baseline_seeds: Whole = Field(default=5, ge=1, description="trainings without any regularizer")
+    baseline_seeds: Whole = Field(default=5, ge=1, le=999, description="trainings without any regularizer")
     evaluate_at: tuple[Whole, ...] = Field(
         default=(), description="further steps to evaluate at; they decide nothing"
     )
@@ -99,7 +101,12 @@ class Budget(Frozen):
             fields = cls.model_fields
             steps = values.get("steps", fields["steps"].default)
             reduction = values.get("reduction", fields["reduction"].default)
-            if isinstance(steps, int) and isinstance(reduction, int | float) and 2 <= reduction <= 100:
+            if (
+                isinstance(steps, int)
+                and steps < 10**9
+                and isinstance(reduction, int | float)
+                and 2 <= reduction <= 100
+            ):
                 return {**values, "grace": max(1, math.ceil(steps / reduction**2))}
         return values
 
@@ -108,13 +115,13 @@ class Budget(Frozen):
         if self.grace >= self.steps:
             raise Mistake(
                 f"budget.grace is {self.grace}, but the first rung must lie below the {self.steps} steps of "
-                "budget.steps: lower grace, or train longer."
+                "budget.steps: lower grace, or train longer"
             )
         beyond = [step for step in self.evaluate_at if not 1 <= step <= self.steps]
         if beyond:
             raise Mistake(
                 f"budget.evaluate_at names step {beyond[0]}, but it must be in 1..{self.steps} "
-                "(budget.steps): drop it, or train longer."
+                "(budget.steps): drop it, or train longer"
             )
         return self
 

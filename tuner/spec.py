@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
-from search_spaces.ranges import by_site, cut_to_sites, is_whole
+from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
 from trainers.plan import Frozen, Plan, one_sentence
 from trainers.settings import Mistake, Regularizer, strength_of
@@ -83,11 +83,11 @@ class StudySpec(Frozen):
         """The plan and the extras must suit the task before anything is started."""
         if self.checkpoint_every is None:
             raise Mistake(
-                "checkpoint_every is None, but a training must be saved now and then: write for example 5m."
+                "checkpoint_every is None, but a training must be saved now and then: write for example 5m"
             )
         if self.database is not None and "://" not in self.database:
             raise Mistake(
-                f"database is {self.database!r}, but it must be an address such as postgresql://host/name."
+                f"database is {self.database!r}, but it must be an address such as postgresql://host/name"
             )
         check_sampler(self.search.sampler, static=True)
         self.plan_with({}, {})
@@ -138,7 +138,7 @@ class StudySpec(Frozen):
         whole = [entry[strength_of(kind)] for kind, entry in space.regularizers.items() if is_whole(kind)]
         if isinstance(space.sites, str) or not all(isinstance(bounds, dict) for bounds in whole):
             raise RuntimeError(
-                f"the spec of {self.name!r} is not frozen, so its sites and ranges are open: freeze it."
+                f"the spec of {self.name!r} is not frozen, so its sites and ranges are open: freeze it"
             )
         return SparsitySpace(space.sites, space.max_sites, by_site(space.regularizers, space.sites))
 
@@ -168,8 +168,12 @@ def load_spec(
     content = plain(source) if isinstance(source, Mapping) else read_source(source)
     apply_overrides(content, overrides)
     for section in (*COMPARED[1:], "resources"):
-        if section in content and content[section] is None:
+        if content.get(section, {}) is None:
             del content[section]  # `space:` with nothing below it
+        elif not isinstance(content.get(section, {}), dict):
+            raise Mistake(
+                f"{section} is {shown(content[section])}, but it is a section: write its keys below it"
+            )
     for key, value in (("name", name), ("time", time)):
         if value is not None:
             content[key] = value
@@ -201,7 +205,7 @@ def freeze(spec: StudySpec, *, startup_trials: int | None = None) -> StudySpec:
     if bare:
         raise Mistake(
             f"space.sites names {bare[0]!r}, but no regularizer of {REGULARIZERS_KEY} can act there: "
-            "give it a range, or leave the site out."
+            "give it a range, or leave the site out"
         )
     start = next(
         (n for n in (spec.search.startup_trials, startup_trials) if n is not None),
@@ -226,12 +230,10 @@ def freeze(spec: StudySpec, *, startup_trials: int | None = None) -> StudySpec:
 
 def _chosen(spec: StudySpec, known: Mapping[str, tuple[int, int, int]]) -> dict[str, tuple[int, int, int]]:
     if not known:
-        raise Mistake(f"task is {spec.task!r}, but its network has no site, so nothing is left to search.")
+        raise Mistake(f"task is {spec.task!r}, but its network has no site, so nothing is left to search")
     for site in () if isinstance(spec.space.sites, str) else spec.space.sites:
         if site not in known:
-            raise Mistake(
-                f"space.sites names {site!r}, but the sites of this network are {', '.join(known)}."
-            )
+            raise Mistake(f"space.sites names {site!r}, but the sites of this network are {', '.join(known)}")
     return {
         site: shape for site, shape in known.items() if spec.space.sites == "all" or site in spec.space.sites
     }

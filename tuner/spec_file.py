@@ -51,22 +51,22 @@ def read_source(source: str | Path) -> dict[str, Any]:
     path, quoted = Path(source), repr(str(source))
     try:
         if path.is_dir():
-            raise Mistake(f"{quoted} is a folder, but a study is a YAML file: name a file in it.")
+            raise Mistake(f"{quoted} is a folder, but a study is a YAML file: name a file in it")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(source) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Mistake(f"{quoted} cannot be read ({reason}): name a YAML file or a preset.") from None
+        raise Mistake(f"{quoted} cannot be read ({reason}): name a YAML file or a preset") from None
     if len(content) > LARGEST:
-        raise Mistake(f"{quoted} is larger than {LARGEST // 1024} kB: that is not a study's file.")
+        raise Mistake(f"{quoted} is larger than {LARGEST // 1024} kB: that is not a study's file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise Mistake(f"{quoted} is not UTF-8 text, but a study is a YAML file.")
+        raise Mistake(f"{quoted} is not UTF-8 text, but a study is a YAML file")
     return parse_mapping(text, quoted)
 
 
@@ -77,17 +77,17 @@ def _missing(source: str | Path) -> Mistake:
             preset_text(text)
         except Mistake as error:
             return Mistake(f"{text!r} is no file here, and {error}")
-    return Mistake(f"{text!r} does not exist: name a YAML file, or a preset ({', '.join(preset_names())}).")
+    return Mistake(f"{text!r} does not exist: name a YAML file, or a preset ({', '.join(preset_names())})")
 
 
 def parse_mapping(text: str, where: str) -> dict[str, Any]:
     """YAML text whose top level is a mapping; errors begin with `where`."""
     content = parse(text, where)
     if content is None:
-        raise Mistake(f"{where} is empty: a study needs at least its name, as in `name: my-study`.")
+        raise Mistake(f"{where} is empty: a study needs at least its name, as in `name: my-study`")
     if not isinstance(content, dict):
         raise Mistake(
-            f"{where} holds {shown(content)}, but a study is a mapping: start with `name: my-study`."
+            f"{where} holds {shown(content)}, but a study is a mapping: start with `name: my-study`"
         )
     return content
 
@@ -105,13 +105,13 @@ def parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = error.problem or "it cannot be parsed"
-        raise Mistake(f"{where} is not YAML (line {line}: {problem}): correct that line.") from None
+        raise Mistake(f"{where} is not YAML (line {line}: {problem}): correct that line") from None
     except yaml.YAMLError:
-        raise Mistake(f"{where} is not text: it holds characters that YAML does not allow.") from None
+        raise Mistake(f"{where} is not text: it holds characters that YAML does not allow") from None
     except ValueError as error:  # an integer of thousands of digits, say
         if isinstance(error, Mistake):
             raise
-        raise Mistake(f"{where} holds a value that cannot be read ({error}).") from None
+        raise Mistake(f"{where} holds a value that cannot be read ({error})") from None
 
 
 def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -126,7 +126,7 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
         key, equals, text = override.partition("=")
         parts = key.strip().split(".")
         if not equals or not all(parts):
-            raise Mistake(f"--set {override!r} is not key=value: write for example --set budget.trials=8.")
+            raise Mistake(f"--set {override!r} is not key=value: write for example --set budget.trials=8")
         section = content
         for depth, part in enumerate(parts[:-1], start=1):
             if section.get(part) is None:
@@ -135,17 +135,26 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
                 above = ".".join(parts[:depth])
                 raise Mistake(
                     f"--set {override!r} reaches below {above}, which is {shown(section[part])} "
-                    f"and has no keys: set {above} itself."
+                    f"and has no keys: set {above} itself"
                 )
             section = section[part]
         section[parts[-1]] = parse(text, f"--set {override!r}")
 
 
-def plain(value: Any) -> Any:
-    """A copy of nested mappings and sequences as dicts and lists: overrides never touch the original."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """A copy of nested mappings and sequences as dicts and lists: overrides never touch the original.
+
+    Raises:
+        Mistake: a key that is no text, or nested too deep (something that contains itself, say).
+    """
+    if depth > DEEPEST:
+        raise Mistake(f"{shown(value)} is nested deeper than {DEEPEST} levels: no study is")
     if isinstance(value, Mapping):
-        return {key: plain(entry) for key, entry in value.items()}
-    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+        for key in value:
+            if not isinstance(key, str):
+                raise Mistake(f"{shown(key)} is no key: a key is text")
+        return {key: plain(entry, depth + 1) for key, entry in value.items()}
+    return [plain(entry, depth + 1) for entry in value] if isinstance(value, list | tuple) else value
 
 
 class _Loader(yaml.SafeLoader):
@@ -162,13 +171,13 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Mistake(f"{self.where}, line {line}: aliases are not read here; write the value out.")
+            raise Mistake(f"{self.where}, line {line}: aliases are not read here; write the value out")
         if getattr(event, "tag", None):
             raise Mistake(
-                f"{self.where}, line {line}: the tag {event.tag} is not read here; write a plain value."
+                f"{self.where}, line {line}: the tag {event.tag} is not read here; write a plain value"
             )
         if self._depth >= DEEPEST:
-            raise Mistake(f"{self.where}, line {line}: nested deeper than {DEEPEST} levels; no study is.")
+            raise Mistake(f"{self.where}, line {line}: nested deeper than {DEEPEST} levels; no study is")
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
@@ -180,10 +189,10 @@ class _Loader(yaml.SafeLoader):
             place = f"{self.where}, line {key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 raise Mistake(
-                    f"{place}: a key is a word, and {shown(getattr(key, 'value', ''))} is none; quote it."
+                    f"{place}: a key is a word, and {shown(getattr(key, 'value', ''))} is none; quote it"
                 )
             if key.value in seen:
-                raise Mistake(f"{place}: {key.value!r} stands twice in one section; keep one of them.")
+                raise Mistake(f"{place}: {key.value!r} stands twice in one section; keep one of them")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -26,6 +26,6 @@ def preset_text(name: str) -> str:
     names = preset_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise Mistake(f"{name!r} is not a preset: there are {', '.join(names)}{hint}")
     return (resources.files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")

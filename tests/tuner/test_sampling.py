@@ -124,7 +124,7 @@ def test_a_sampler_that_needs_a_static_space_is_refused_with_its_reason() -> Non
             1,
             r"search.sampler is 'tep', but the samplers are tpe, random, gp, qmc; did you mean tpe\?",
         ),
-        ("bayes", 0, 1, r"the samplers are tpe, random, gp, qmc\.$"),
+        ("bayes", 0, 1, r"the samplers are tpe, random, gp, qmc$"),
         ("tpe", -1, 1, "seed is -1, but it must be in"),
         ("tpe", 2**32, 1, "seed is 4294967296, but it must be in"),
         ("tpe", 0, -1, "startup_trials is -1, but it must not be negative"),

@@ -25,7 +25,7 @@ def test_a_preset_is_called_as_its_file(name: str) -> None:
             "dip-denose",
             "'dip-denose' is not a preset: there are dip-denoise, .*; did you mean 'dip-denoise'?",
         ),
-        ("quux", r"'quux' is not a preset: there are dip-denoise, dip-denoise-full\.$"),
+        ("quux", r"'quux' is not a preset: there are dip-denoise, dip-denoise-full$"),
         ("../presets/dip-denoise", "is not a preset"),
     ],
 )
