@@ -113,9 +113,7 @@ def strength_of(kind: str | Regularizer | type[Regularizer]) -> str:
     """
     if isinstance(kind, str):
         if kind not in REGULARIZERS:
-            raise Mistake(
-                f"there is no regularizer {_shown(kind)}; the known ones are {', '.join(REGULARIZERS)}"
-            )
+            raise Mistake(f"{_shown(kind)} is no regularizer; the known ones are {', '.join(REGULARIZERS)}")
         kind = REGULARIZERS[kind]
     return fields(kind)[0].name
 
@@ -139,9 +137,7 @@ def from_json(entry: object, where: str) -> Regularizer:
     L1(weight=0.1)
     """
     if not isinstance(entry, Mapping):
-        raise Mistake(
-            f'{where} is {_shown(entry)}, but a regularizer looks like {{"kind": "l0", "keep": 0.2}}'
-        )
+        raise Mistake(f'{where} is {_shown(entry)}, but it has to be like {{"kind": "l0", "keep": 0.2}}')
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in REGULARIZERS:
         told = f"the kind {_shown(kind)}" if "kind" in entry else "no kind"
@@ -151,7 +147,7 @@ def from_json(entry: object, where: str) -> Regularizer:
     try:
         if "of" in entry:
             _check_of("of", entry["of"])
-        return cast("Callable[[object], Regularizer]", REGULARIZERS[kind])(entry[strength])
+        return REGULARIZERS[kind](entry[strength])
     except Mistake as mistake:
         raise Mistake(f"{where}: {mistake}") from None
 
@@ -230,7 +226,7 @@ def load(path: str | os.PathLike[str]) -> SettingsFile:
         _check_schema(content.get("schema", SCHEMA))  # before the keys: another schema has other keys
         _check_keys(content, "", needed=("schema", "sites"), known=_KEYS)
         _check_type("sites", content["sites"], dict, "an object of names and values")
-        sites = {site: from_json(entry, f"sites.{site}") for site, entry in content["sites"].items()}
+        sites = {site: from_json(entry, f"sites[{_shown(site)}]") for site, entry in content["sites"].items()}
         of = {site: entry["of"] for site, entry in content["sites"].items() if "of" in entry}
         return SettingsFile(**content | {"sites": sites, "of": of})
     except Mistake as mistake:
@@ -271,18 +267,17 @@ def write(path: str | os.PathLike[str], settings_file: SettingsFile) -> None:
 def _read(path: Path) -> str:
     try:
         if not path.is_file():  # also keeps a pipe from being waited for
-            raise Mistake("it is a folder or a device" if path.exists() else "there is no such file")
+            told = "it is a folder or a device" if path.exists() else "there is no such file"
+            raise Mistake(f"{told}; name a file that export wrote")
         with open(path, "rb") as stream:
             content = stream.read(_LARGEST + 1)
         if len(content) > _LARGEST:
-            raise Mistake(f"it has more than {_LARGEST} bytes, so it is something else")
+            raise Mistake(f"it has more than {_LARGEST} bytes, so it is none; name a file that export wrote")
         return content.decode("utf-8-sig")
     except OSError as error:
         raise Mistake(f"it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise Mistake(
-            f"its byte {error.start} is not UTF-8 text, so it is something else or damaged"
-        ) from None
+        raise Mistake(f"its byte {error.start} is not UTF-8 text; name a file that export wrote") from None
 
 
 def _parse(text: str) -> Any:

@@ -255,14 +255,17 @@ class _Use:
         self.before, self.after, self.penalty = before.detach(), after.detach(), penalty
         self._versions = self._now()
 
-    def _now(self) -> list[int]:
+    def _now(self) -> list[int] | None:
+        if torch.compiler.is_compiling():  # a compiled step has nothing in place, and no versions
+            return None
         return [0 if tensor.is_inference() else tensor._version for tensor in (self.before, self.after)]
 
     def check(self, site: str) -> None:
-        if self._now() != self._versions:
+        now = self._now()
+        if now != self._versions and now is not None and self._versions is not None:
             raise RuntimeError(
-                f"a later operation wrote over the activation at {site!r} in place; let it return "
-                "a new tensor, or name the module after it as the site"
+                f"a later operation wrote over the activation at {site!r} in place; let it return a new "
+                "tensor, or name the module after it as the site"
             )
 
 
