@@ -63,8 +63,8 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _damaged(path: Path, why: str) -> RuntimeError:
-    return RuntimeError(f"the checkpoint {path} is damaged ({why}): remove that file, and the training starts "
-                        "from its beginning")
+    return RuntimeError(f"the checkpoint {path} is damaged ({why}): remove that file, and the training "
+                        "starts from its beginning")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What every way of training can do, and the one loop over it: evaluations, whatever dies in between."""
 
+import json
 import os
 import time
 from abc import ABC, abstractmethod
@@ -94,10 +95,19 @@ def run(
 
 
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:
-    for what, owner, mine in (("plan", saved["plan"], plan.identity()), ("seed", saved["seed"], seed)):
-        if owner != mine:
-            raise Mistake(f"the checkpoint in {folder} belongs to the {what} {owner}, and not to {mine}: "
-                          "take another folder, or remove that one")
+    theirs = _flat({"seed": saved["seed"], "plan": json.loads(saved["plan"])})
+    mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
+    for key in sorted(theirs.keys() | mine.keys(), reverse=True):  # the seed first
+        if theirs.get(key) != mine.get(key):
+            raise Mistake(f"the checkpoint in {folder} belongs to another training ({key} is {theirs.get(key)} "
+                          f"there and {mine.get(key)} here): take another folder, or remove that one")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
 
 
 def _packed(evaluation: Evaluation) -> dict[str, Any]:
