@@ -25,6 +25,8 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -32,6 +34,7 @@ from trainers.settings import Mistake
 from tuner.record import RUNNING, Record, Row
 from tuner.trial import TrialActor
 
+METRIC = "metrics/"
 Listen = Callable[[], None]
 
 
@@ -49,6 +52,8 @@ class Queue:
         self._propose = propose
         self._deadline = deadline
         self._unfinished = [row for row in record.rows() if row.state == RUNNING]
+        self.fault: BaseException | None = None  # what ended the study
+        self.errors: dict[str, str] = {}  # Ray's id of a trial → why its process failed last
 
     def next(self) -> Row | None:
         """The next trial, written in the record before it is returned."""
@@ -87,8 +92,9 @@ class RecordSearcher(Searcher):
     ) -> None:
         """Called with `error` only when a trial's process has died more often than `retries` allows."""
         if error and trial_id in self._handed:
-            row, retries = self._handed[trial_id], self._queue.record.spec.retries
-            self._queue.record.fail(row.role, row.number, f"its process died {retries + 1} times")
+            row, record = self._handed[trial_id], self._queue.record
+            why = self._queue.errors.get(trial_id, "its process failed")
+            record.fail(row.role, row.number, f"{why} (tried {record.spec.retries + 1} times)")
             self._listen()
 
     def save(self, checkpoint_path: str) -> None:
@@ -109,19 +115,33 @@ class RecordScheduler(FIFOScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, record: Record, listen: Listen) -> None:
+    def __init__(self, queue: Queue, listen: Listen) -> None:
         super().__init__()
-        self._record, self._listen = record, listen
+        self._queue, self._record, self._listen = queue, queue.record, listen
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record an evaluation, and stop the trial when that ended it."""
         role, number = trial.config["role"], trial.config["number"]
-        if "fault" in result:
-            state = self._record.fail(role, number, result["fault"])
-        else:
-            state = self._record.evaluation(role, number, result["step"], result["metrics"])
-        self._listen()
+        try:
+            if "fault" in result:
+                state = self._record.fail(role, number, result["fault"])
+            else:  # Ray hands a flattened result
+                metrics = {k.removeprefix(METRIC): v for k, v in result.items() if k.startswith(METRIC)}
+                state = self._record.evaluation(role, number, result["step"], metrics)
+            self._listen()
+        except BaseException as error:
+            self._queue.fault = error  # Tune would hand on its traceback as text alone
+            raise
         return str(self.CONTINUE if state == RUNNING else self.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Keep why a trial's process failed; called at every failure, before the next try."""
+        error = trial.get_pickled_error()
+        if isinstance(error, RayActorError):
+            self._queue.errors[trial.trial_id] = "its process died"
+        elif error is not None:
+            cause = getattr(error, "cause", None) or error
+            self._queue.errors[trial.trial_id] = f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -160,7 +180,7 @@ def drain(
             tune.with_resources(TrialActor, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
                 search_alg=RecordSearcher(queue, storage, listen),
-                scheduler=RecordScheduler(record, listen),
+                scheduler=RecordScheduler(queue, listen),
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=True,
@@ -179,6 +199,10 @@ def drain(
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 tuner.fit()
+        except TuneError:
+            if queue.fault is not None:
+                raise queue.fault from None
+            raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -195,6 +219,7 @@ def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
         "storage": storage,
         "cpu": spec.resources.cpu,
         "gpu": spec.resources.gpu,
+        "path": [os.path.abspath(path) for path in sys.path],  # a user's own task is imported from there
     }
 
 

@@ -36,6 +36,7 @@ _STATES = {
 _EVALUATION = "evaluation:"
 # Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that diverged
 # after good rungs for the best of the pruned ones.
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
 _CONSTRAINT = "constraints:finite"
 
 

@@ -1,5 +1,6 @@
 """The one loop, with a real Ray: roles, faults of a training, dying workers, deadlines, and going on afterwards."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,6 @@ def test_pruned_trials_reach_optuna_as_pruned_where_rays_own_search_tells_comple
     assert "PRUNED" in {trial.state.name for trial in ours.trials}
     stock = stock_search(tmp_path / "stock")
     assert {trial.state.name for trial in stock.trials} == {"COMPLETE"}
-    assert len({trial.last_step for trial in stock.trials}) <= 1
 
 
 def stock_search(folder: Path) -> optuna.Study:
@@ -130,13 +130,13 @@ def test_a_diverging_trial_ends_at_its_next_evaluation(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_once_is_tried_again_and_one_that_always_dies_fails(tmp_path: Path) -> None:
-    budget = {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 0}
+    budget = {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 1}
     once = create(tmp_path / "once", plan={"die_once_at": 90}, budget=budget, retries=1)
     go(once, tmp_path / "once")
-    assert [row.state for row in once.rows()] == ["COMPLETE"]
+    assert [row.state for row in once.rows()] == ["COMPLETE"] * 2
     always = create(tmp_path / "always", plan={"die_at": 90}, budget=budget, retries=1)
     go(always, tmp_path / "always")
-    assert [(row.state, row.reason) for row in always.rows()] == [("FAILED", "its process died 2 times")]
+    assert {(row.state, row.reason) for row in always.rows()} == {("FAILED", "its process died (tried 2 times)")}
 
 
 @pytest.fixture(autouse=True)
@@ -172,11 +172,8 @@ def stop_after_next_change(record: Record, folder: Path) -> None:
         if changes == 3:
             raise Killed
 
-    try:
+    with contextlib.suppress(Killed):
         go(record, folder, listen=listen)
-    except Exception as error:
-        if "Killed" not in repr(error) + repr(error.__cause__):
-            raise
 
 
 def test_after_the_deadline_no_trial_starts_and_the_open_ones_stay_open(tmp_path: Path) -> None:
