@@ -145,7 +145,7 @@ def photographs() -> tuple[bool, str]:
 def inception() -> tuple[bool, str]:
     """The weights of the original FID network; only FID needs them."""
     import torch
-    from pytorch_fid.inception import FID_WEIGHTS_URL  # type: ignore[import-untyped]
+    from pytorch_fid.inception import FID_WEIGHTS_URL
 
     file = Path(torch.hub.get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
     if file.is_file():
