@@ -27,6 +27,5 @@ class Sobol(QMCSampler):
         super().__init__(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
 
     def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
-        return max(
-            0, len(study.get_trials(deepcopy=False)) - 2
-        )  # without the asked one and without proposal 0
+        others = len(study.get_trials(deepcopy=False)) - 1  # without the one that asks
+        return max(0, others - 1)  # and without proposal 0
