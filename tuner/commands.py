@@ -156,11 +156,7 @@ def best(session: Session, name: str, n: int, where: str | None, form: str) -> N
     from tuner.query import best_trials
     from tuner.tables import best_csv, best_table
 
-    study, tracking = _place(session, name)
-    rows = best_trials(study, tracking=tracking, root=session.folder, n=n, where=where)
-    if where is None and not any(row["state"] == "COMPLETE" for row in rows):
-        go_on = session.commands.line("resume", study)
-        raise Mistake(f"study {study!r} has no finished proposal, so none is best: go on with {go_on}")
+    rows = best_trials(_name(name), tracking=session.tracking, root=session.folder, n=n, where=where)
     if form == "json":
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
@@ -178,13 +174,13 @@ def best(session: Session, name: str, n: int, where: str | None, form: str) -> N
 def export(session: Session, name: str, output: str | None, package: str | None, weights: bool) -> None:
     """Write the leader's settings, or those of one run, as JSON."""
     from tuner.export import export as write
+    from tuner.query import tracking_of
     from tuner.tables import columns
 
-    study, tracking = _place(session, name)
-    page = session.commands.page(tracking)
+    name = _name(name)
     path = write(
-        study,
-        tracking=tracking,
+        name,
+        tracking=session.tracking,
         root=session.folder,
         path=Path(output) if output else None,
         package=Path(package) if package else None,
@@ -193,24 +189,20 @@ def export(session: Session, name: str, output: str | None, package: str | None,
     print(f"Wrote {path}")
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
+    page = session.commands.page(tracking_of(name, session.tracking, session.folder))
     train = session.commands.line("train", "--settings", str(path))
     apply = f"trainers.sparsity.attach(network, {str(path)!r}), as README shows"
     print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
 
 
-def _place(session: Session, name: str) -> tuple[str, str]:
-    """The study that `name` (a name, uuid, run or spec file) means, and the MLflow address that knows it.
+def _name(name: str) -> str:
+    """The study that a spec file is about; a name, a uuid or a run's id stays what it is.
 
     Read as plain YAML: nothing that a spec names is imported to find out what MLflow holds.
     """
     from tuner.spec_file import read_source
-    from tuner.tracking import resolve_tracking
 
-    if Path(name).suffix in (".yaml", ".yml"):
-        name = str(read_source(name).get("name"))
-    frozen = session.folder / name / "spec.yaml"
-    kept = read_source(frozen).get("tracking") if frozen.is_file() else None
-    return name, resolve_tracking(session.tracking or kept, None, session.folder)
+    return str(read_source(Path(name)).get("name")) if Path(name).suffix in (".yaml", ".yml") else name
 
 
 COMMANDS = (search, resume, confirm, best, export)

@@ -82,6 +82,7 @@ def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", fol
     from tuner.screen import shown_metric
 
     metric, last = metric_of(task, plan), None
+    folder.mkdir(parents=True, exist_ok=True)
     for last in evaluations:
         save_pictures(last, folder / "pictures")
         companions = [name for name in last.metrics if "." not in name and name != metric]

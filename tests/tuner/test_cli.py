@@ -1,0 +1,460 @@
+"""The command line in process: errors are one sentence, and a study from its search to its deletion."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainers import settings
+from trainers.settings import L0, SettingsFile
+from tuner.cli import main, sentence
+
+SPEC: dict[str, Any] = {
+    "name": "study",
+    "task": "analytic:TASK",
+    "budget": {"trials": 6, "steps": 90, "grace": 30, "reduction": 3, "baseline_seeds": 3},
+    "resources": {"concurrent": 2},
+}
+
+
+class Shell:
+    """Runs the program in a folder of its own, as a user would."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        self._capsys.readouterr()
+        status = main(words)
+        printed = self._capsys.readouterr()
+        return status, printed.out, printed.err
+
+    def fine(self, *words: str) -> str:
+        status, out, err = self.run(*words)
+        assert status == 0, err
+        return out
+
+    def mistake(self, *words: str, status: int = 2) -> str:
+        """The one sentence that a refused command prints; nothing else is printed."""
+        got, out, err = self.run(*words)
+        assert got == status, (got, out, err)
+        assert out == ""
+        assert err.endswith("\n") and len(err.splitlines()) == 1, err
+        assert "Traceback" not in err
+        return err.strip()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+def write(folder: Path, name: str = "study.yaml", **changes: Any) -> str:
+    (folder / name).write_text(yaml.safe_dump(SPEC | changes))
+    return name
+
+
+# mistakes
+
+
+def test_an_unknown_command_is_answered_with_those_that_exist(shell: Shell) -> None:
+    told = shell.mistake("serch", "dip-denoise")
+    assert "'serch'" in told
+    known = "best confirm delete doctor export layers list logs presets resume search sync train"
+    assert told.endswith(f"the commands are {', '.join(known.split())}")
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (("search", "dip-denoise", "--trails", "3"), "--trials"),
+        (("best", "x", "--fromat", "json"), "--format"),
+        (("--rot", "x", "list"), "--root"),
+        (("list", "--format", "json"), "--tracking"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_those_that_exist(
+    shell: Shell, words: tuple[str, ...], known: str
+) -> None:
+    assert f"{known}," in shell.mistake(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("search",), "Missing argument 'SPEC'"),
+        (("search", "nowhere.yaml"), "nowhere.yaml"),
+        (("search", "dip-denois"), "dip-denoise"),
+        (("search", "dip-denoise", "--set", "budget.trails=3"), "trails"),
+        (("search", "dip-denoise", "--set", "budget.trials"), "key=value"),
+        (("search", "dip-denoise", "--set", "budget.grace=900"), "budget.grace"),
+        (("search", "dip-denoise", "--set", "search.sampler=cmaes"), "cmaes"),
+        (("search", "dip-denoise", "--set", "space.sites=[]"), "space.sites"),
+        (("search", "dip-denoise", "--set", "space.sites=[up9]"), "up9"),
+        (("search", "dip-denoise", "--set", "space.regularizers={l2: {weight: [0.1, 1]}}"), "l2"),
+        (("search", "dip-denoise", "--set", "space.regularizers={l0: {keep: [0.5, 2]}}"), "keep"),
+        (("search", "dip-denoise", "--set", "plan.image=nowhere.png"), "nowhere.png"),
+        (("search", "dip-denoise", "--name", "../up"), "not a path"),
+        (("search", "dip-denoise", "--trials", "0"), "budget.trials"),
+        (("search", "dip-denoise", "--trials", "many"), "'many'"),
+        (("search", "dip-denoise", "--time", "soon"), "soon"),
+        (("search", "dip-denoise", "--address", "ray://head:10001"), "ray job submit"),
+        (("search", "dip-denoise", "--tracking", "nonsense"), "nonsense"),
+        (("resume", "nowhere"), "nowhere"),
+        (("resume", "nowhere", "--time", "0s"), "--time"),
+        (("confirm", "nowhere"), "nowhere"),
+        (("best", "nowhere"), "mlflow.db is not there"),
+        (("export", "nowhere"), "mlflow.db is not there"),
+        (("delete", "nowhere"), "nowhere"),
+        (("logs", "nowhere", "1"), "nowhere"),
+        (("sync", "nowhere"), "nowhere"),
+        (("layers", "nowhere"), "skip"),
+        (("presets", "nowhere"), "dip-denoise-full"),
+        (("train", "--settings", "nowhere.json"), "nowhere.json"),
+        (("train",), "--settings"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    shell: Shell, words: tuple[str, ...], told: str
+) -> None:
+    assert told in shell.mistake(*words)
+    left = [path for path in shell.folder.rglob("*") if path.name != "mlflow.db" and path.is_file()]
+    assert left == []
+
+
+def test_a_traceback_only_with_debug_before_or_after_the_command(shell: Shell) -> None:
+    shell.mistake("resume", "nowhere")
+    for words in (("--debug", "resume", "nowhere"), ("resume", "nowhere", "--debug")):
+        status, _, err = shell.run(*words)
+        assert status == 2
+        assert err.startswith("Traceback")
+        assert err.splitlines()[-1].startswith("no study 'nowhere'")
+
+
+def test_the_root_is_taken_before_or_after_the_command(shell: Shell) -> None:
+    for words in (
+        ("--root", "runs", "list"),
+        ("list", "--root", "runs"),
+        ("--root", "x", "list", "--root", "runs"),
+    ):
+        assert "no study under 'runs'" in shell.fine(*words)
+    assert "no study under 'studies'" in shell.fine("list")
+
+
+def test_what_nobody_foresaw_names_its_kind_on_one_line() -> None:
+    assert sentence(KeyError("a\nb")).startswith("KeyError: 'a\\nb' (unforeseen; --debug")
+    assert sentence(RuntimeError("the disk\nis full")) == "the disk is full"
+    assert sentence(RuntimeError()).startswith("RuntimeError: no more is known")
+
+
+def test_a_failure_at_run_time_has_status_1(shell: Shell) -> None:
+    write(shell.folder)
+    told = shell.mistake("search", "study.yaml", "--tracking", "http://127.0.0.1:9", status=1)
+    assert "http://127.0.0.1:9" in told and "does not answer" in told
+    assert not (shell.folder / "studies").exists()
+
+
+# what needs no study
+
+
+def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
+    lines = shell.fine("layers", "skip").splitlines()
+    assert [line.split()[0] for line in lines[2:]] == [
+        "down0", "down1", "down2", "down3", "down4", "up0", "up1", "up2", "up3", "code",
+    ]  # fmt: skip
+    assert lines[2].split() == ["down0", "128", "256", "256", str(128 * 256 * 256)]
+    of_study = shell.fine("layers", "dip-denoise").splitlines()
+    assert of_study[-1].split() == ["code", "16", "96", "96", str(16 * 96 * 96)]
+    own = shell.fine("layers", "analytic:TASK").splitlines()
+    assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
+
+
+def test_a_preset_can_be_printed_changed_and_run(shell: Shell) -> None:
+    listed = shell.fine("presets")
+    assert [line.split()[0] for line in listed.splitlines()] == ["dip-denoise", "dip-denoise-full"]
+    text = shell.fine("presets", "dip-denoise")
+    assert yaml.safe_load(text)["name"] == "dip-denoise"
+
+
+# train
+
+
+@pytest.fixture
+def picture_spec(shell: Shell) -> Path:
+    """A study of seconds over a real photograph."""
+    spec = {
+        "name": "small",
+        "plan": {"size": 32, "network": {"width": 4, "scales": 2, "input_channels": 4}},
+        "budget": {"steps": 6, "grace": 2},
+    }
+    path = shell.folder / "small.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def exported(folder: Path, **changes: Any) -> str:
+    parts: dict[str, Any] = {"task": "dip", "network": "skip", "sites": {"up0": L0(keep=0.3)}}
+    settings.write(folder / "settings.json", SettingsFile(**(parts | changes)))
+    return "settings.json"
+
+
+def test_train_prints_each_evaluation_and_keeps_pictures_and_a_checkpoint(
+    shell: Shell, picture_spec: Path
+) -> None:
+    file = exported(shell.folder)
+    out = shell.fine("train", "--settings", file, "--spec", str(picture_spec), "--seed", "3", "-o", "out")
+    steps = [line for line in out.splitlines() if line.startswith("step ")]
+    assert [line.partition(":")[0] for line in steps] == ["step 2", "step 6"]
+    assert all("psnr (oracle) " in line and "loss " in line for line in steps)
+    assert "up0: density 0.3" in out
+    assert sorted(path.name for path in (shell.folder / "out" / "pictures").iterdir()) == [
+        "2-comparison.png", "6-comparison.png",
+    ]  # fmt: skip
+    assert (shell.folder / "out" / "checkpoint.pt").is_file()
+    again = shell.fine("train", "--settings", file, "--spec", str(picture_spec), "--seed", "3", "-o", "out")
+    assert [line for line in again.splitlines() if line.startswith("step ")] == steps[-1:]
+    other = ("train", "--settings", file, "--spec", str(picture_spec), "--seed", "4", "-o", "out")
+    status, _, err = shell.run(*other)
+    assert status == 2
+    assert "belongs to another training" in err and len(err.splitlines()) == 1
+
+
+def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:
+    from trainers.tasks import find_task, make_plan
+
+    options = {"size": 32, "network": {"width": 4, "scales": 2, "input_channels": 4}}
+    plan = make_plan(find_task("dip"), options, evaluate_at=(3,))
+    file = exported(
+        shell.folder, plan=plan.model_dump(mode="json", exclude={"settings"}), provenance={"seed": 5}
+    )
+    out = shell.fine("train", "--settings", file)
+    assert "3 steps with seed 5" in out
+    assert (shell.folder / "trained" / "settings-seed5" / "checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network": "dcgan"}, "'dcgan'"),
+        ({"sites": {}}, "names no site"),
+        ({"sites": {"up7": L0(keep=0.3)}}, "'up7'"),
+    ],
+)
+def test_train_refuses_settings_of_something_else(
+    shell: Shell, picture_spec: Path, changes: dict[str, Any], told: str
+) -> None:
+    file = exported(shell.folder, **changes)
+    assert told in shell.mistake("train", "--settings", file, "--spec", str(picture_spec), "-o", "out")
+    assert not (shell.folder / "out").exists()
+
+
+def test_a_file_never_causes_an_import(shell: Shell) -> None:
+    (shell.folder / "evil.py").write_text("raise SystemExit('imported')\n")
+    plan = {"task": "evil:TASK", "options": {}, "evaluate_at": [3]}
+    file = exported(shell.folder, task="evil:TASK", plan=plan)
+    assert "evil:TASK" in shell.mistake("train", "--settings", file)
+    assert "no plan" in shell.mistake("train", "--settings", exported(shell.folder))
+
+
+# a study, from its search to its deletion
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A finished and confirmed study, and what each command printed."""
+
+    root: Path
+    spec: Path
+    search: str
+    confirm: str
+    export: str
+
+    def words(self, *words: str) -> tuple[str, ...]:
+        return (*words, "--root", str(self.root))
+
+
+def printed(folder: Path, *words: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.chdir(folder):
+        assert main(words) == 0
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Studied:
+    folder = tmp_path_factory.mktemp("studied")
+    spec, root = folder / write(folder), folder / "runs"
+    at = ("--root", str(root))
+    search = printed(folder, "search", str(spec), *at)
+    confirm = printed(folder, "confirm", "study", *at)
+    return Studied(root, spec, search, confirm, printed(folder, "export", "study", *at))
+
+
+def test_a_search_ends_with_the_screen_that_one_wants_to_keep(studied: Studied) -> None:
+    lines = studied.search.splitlines()
+    assert lines[0].startswith("study: 0 of 6 proposals done")  # plain progress, not a terminal here
+    assert "\x1b" not in studied.search
+    assert any(line.startswith("Trial ") and "leads with score" in line for line in lines)
+    assert any("minus the baseline of the same seed (" in line for line in lines)
+    assert any("minus the baseline's mean over 3 seeds (" in line for line in lines)
+    assert "Neither difference is evidence" in studied.search
+
+
+def test_every_command_that_is_printed_runs_as_pasted(studied: Studied, shell: Shell) -> None:
+    commands = [line.partition(":")[2].strip() for line in studied.search.splitlines()[-3:]]
+    assert [shlex.split(command)[1] for command in commands] == ["confirm", "export", "ui"]
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert Path(program).is_file() and os.access(program, os.X_OK)
+        if "ui" not in words:
+            shell.fine(*words)
+    assert commands[-1].endswith(f"--backend-store-uri sqlite:///{studied.root}/mlflow.db")
+
+
+def test_the_same_search_again_trains_nothing_and_prints_the_result(studied: Studied, shell: Shell) -> None:
+    before = (studied.root / "study" / "study.db").stat().st_mtime_ns
+    again = shell.fine(*studied.words("search", str(studied.spec)))
+    assert studied.search.endswith(again)
+    assert (studied.root / "study" / "study.db").stat().st_mtime_ns == before
+
+
+def test_a_name_that_is_taken_by_another_spec_is_refused_with_the_keys(
+    studied: Studied, shell: Shell
+) -> None:
+    other = studied.words("search", str(studied.spec), "--set", "budget.steps=60", "--set", "search.seed=4")
+    told = shell.mistake(*other)
+    assert "budget.steps" in told and "search.seed" in told and "--name" in told
+
+
+def test_confirm_says_its_cost_first_and_its_sentence_last(studied: Studied, shell: Shell) -> None:
+    lines = studied.confirm.splitlines()
+    assert lines[0].startswith("study: 10 trainings of 90 steps")
+    assert any(line.split()[:3] == ["step", "pairs", "winner"] for line in lines)
+    verdict = next(line for line in reversed(lines) if line.startswith("Trial "))
+    assert "at 90 steps" in verdict and "5 pairs" in verdict
+    again = shell.fine(*studied.words("confirm", "study"))
+    assert "nothing to train" in again
+    assert verdict in again
+
+
+def test_best_in_json_is_pure_and_complete(studied: Studied, shell: Shell) -> None:
+    rows = json.loads(shell.fine(*studied.words("best", "study", "--format", "json", "-n", "99")))
+    assert len(rows) == 6
+    assert {"run_id", "role", "trial", "state", "reason", "metric", "value", "step", "settings", "baseline",
+            "confirmed"} <= set(rows[0])  # fmt: skip
+    assert rows[0]["state"] == "COMPLETE"
+    assert rows[0]["confirmed"] is not None
+    values = [row["value"] for row in rows if row["state"] == "COMPLETE"]
+    assert values == sorted(values, reverse=True)
+    assert all(row["value"] is None for row in rows if row["state"] != "COMPLETE")
+
+
+def test_best_as_a_table_and_for_a_spreadsheet(studied: Studied, shell: Shell) -> None:
+    rows = json.loads(shell.fine(*studied.words("best", "study", "--format", "json")))
+    table = shell.fine(*studied.words("best", str(studied.spec))).splitlines()
+    assert table[0].split()[:3] == ["trial", "state", "score"]
+    assert table[1].split()[:2] == [rows[0]["trial"], "COMPLETE"]
+    assert table[-1].startswith("baseline ")
+    cells = list(csv.DictReader(io.StringIO(shell.fine(*studied.words("best", "study", "--format", "csv")))))
+    assert [cell["trial"] for cell in cells] == [row["trial"] for row in rows]
+    assert json.loads(cells[0]["settings"]) == rows[0]["settings"]
+
+
+def test_best_of_other_roles_and_states_by_filter(studied: Studied, shell: Shell) -> None:
+    where = ("--where", "tags.role = 'baseline'")
+    rows = json.loads(shell.fine(*studied.words("best", "study", "--format", "json", *where)))
+    assert {row["role"] for row in rows} == {"baseline"} and len(rows) == 3
+
+
+def test_export_gives_the_file_and_what_to_do_with_it(studied: Studied, shell: Shell) -> None:
+    path = studied.root / "study" / "settings.json"
+    assert studied.export.splitlines()[0] == f"Wrote {path}"
+    exported_file = settings.load(path)
+    assert exported_file.metric == "score" and exported_file.confirmed is not None
+    out = shell.fine(*studied.words("export", "study", "-o", "mine.json", "--package", "package"))
+    assert "Wrote package" in out
+    assert settings.load(shell.folder / "mine.json").sites == exported_file.sites
+    assert {"settings.py", "sparsity.py"} <= {path.name for path in (shell.folder / "package").iterdir()}
+    out = shell.fine("train", "--settings", "mine.json", "--spec", str(studied.spec), "-o", "out")
+    assert "step 90: score " in out
+
+
+def test_logs_list_and_sync(studied: Studied, shell: Shell) -> None:
+    assert "step 30: " in shell.fine(*studied.words("logs", "study", "baseline:1"))
+    assert "baseline:9" in shell.mistake(*studied.words("logs", "study", "baseline:9"))
+    (listed,) = [
+        line for line in shell.fine(*studied.words("list")).splitlines() if line.startswith("study ")
+    ][1:]
+    assert "analytic:TASK" in listed and "6 of 6" in listed
+    assert "has all" in shell.fine(*studied.words("sync", "study"))
+    assert "does not answer" in shell.mistake(
+        *studied.words("sync", "study", "--tracking", "http://127.0.0.1:9"), status=1
+    )
+
+
+def test_best_and_export_import_neither_ray_nor_torch(studied: Studied, tmp_path: Path) -> None:
+    program = (
+        "import sys; from tuner.cli import main; "
+        f"assert main(['best', 'study', '--root', {str(studied.root)!r}]) == 0; "
+        f"assert main(['export', 'study', '-o', 'x.json', '--root', {str(studied.root)!r}]) == 0; "
+        "print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_study_is_extended_shortened_never_and_deleted(shell: Shell) -> None:
+    write(shell.folder, budget={**SPEC["budget"], "trials": 2, "baseline_seeds": 1})
+    shell.fine("search", "study.yaml")
+    assert "--trials 1" in shell.mistake("resume", "study", "--trials", "1")
+    assert "4 of 4 proposals done" in shell.fine("resume", "study", "--trials", "4")
+    assert "Deleted study 'study'" in shell.fine("delete", "study")
+    assert "no study under" in shell.fine("list")
+    assert "'study'" in shell.mistake("best", "study")
+
+
+def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path) -> None:
+    """In a process and with a Ray of its own; its HOME is empty, and all that may appear there is `.ray`."""
+    home = tmp_path / "home"
+    home.mkdir()
+    spec = write(tmp_path, budget={**SPEC["budget"], "trials": 400})
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "tuner", "search", spec]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("study: 0 of 400 proposals done")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    told = err.strip().splitlines()[-1]
+    go_on = shlex.split(told.partition("goes on from here: ")[2])
+    assert go_on == [sys.executable, "-m", "tuner", "resume", "study"]
+    assert {path.name for path in home.iterdir()} <= {".ray"}
+    finished = subprocess.run(
+        [*go_on, "--time", "0.001"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "The time is up" in finished.stdout and "Go on:" in finished.stdout
