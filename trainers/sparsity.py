@@ -83,7 +83,7 @@ def measure(before: Tensor, after: Tensor) -> dict[str, float]:
     Both are N × C × H × W (or N × any shape), floating. The names are those of `MEASURES`: `density` is the
     fraction of non-zeros; `removed_energy` is ‖before − after‖² / ‖before‖²; `mean_abs` is mean|h|; `hoyer`
     is (√n − ‖h‖₁ / ‖h‖₂) / (√n − 1) over the n entries of a sample, from 0 (all equal) to 1 (a single one,
-    or none at all), averaged over samples (arXiv cs/0408058); `small` is the fraction not above 0.01 · rms
+    or none at all), averaged over samples (Hoyer, JMLR 5, 2004); `small` is the fraction not above 0.01 · rms
     of its sample. Waits for the device.
 
     >>> measure(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 4.0]]))["density"]
@@ -188,14 +188,12 @@ def attach(
     """
     if isinstance(settings, str | os.PathLike):
         settings = load(settings)
+    if not isinstance(settings, Mapping):
+        raise Mistake(
+            f"settings are {settings!r}, but they have to map sites to regularizers, or be a file's path"
+        )
     of = settings.of if isinstance(settings, SettingsFile) else {}
-    modules = dict(network.named_modules(remove_duplicate=False))
-    for name, module in modules.items():
-        if any(isinstance(getattr(hook, "__self__", hook), _Site | _Forward) for hook in _hooks(module)):
-            raise Mistake(
-                f"the network carries regularizers already (at its module {name or 'itself'!r}); "
-                "call detach() on what attach returned before, or attach all sites at once"
-            )
+    modules = _modules_without_regularizers(network)
     forward = _Forward()
     # A later layer that works in place would overwrite what is kept here, so it gets a copy.
     copied = any(getattr(module, "inplace", False) is True for module in modules.values())
@@ -211,6 +209,19 @@ def attach(
     return Attached(network, [(site, module) for module, site in sites.items()], forward)
 
 
+def _modules_without_regularizers(network: nn.Module) -> dict[str, nn.Module]:
+    if not isinstance(network, nn.Module):
+        raise Mistake(f"the network is a {type(network).__name__}, but it has to be a torch.nn.Module")
+    modules = dict(network.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
+        if any(isinstance(hook, _Site) for hook in module._forward_hooks.values()):
+            raise Mistake(
+                f"the network carries regularizers already (at its module {name or 'itself'!r}); "
+                "call detach() on what attach returned before, or attach all sites at once"
+            )
+    return modules
+
+
 def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
     if target not in modules:
         listed = ", ".join(name for name in modules if name) or "none"
@@ -219,10 +230,6 @@ def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
             f"say which one it is with names={{{site!r}: …}} out of its modules {listed}"
         )
     return modules[target]
-
-
-def _hooks(module: nn.Module) -> list[Any]:
-    return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 
 
 class _Forward:

@@ -59,6 +59,10 @@ def test_a_site_without_a_module_lists_the_modules() -> None:
         attach(network, {}, observe=["up9"])
     with pytest.raises(Mistake, match=r"'code' is 0\.5; use L1"):
         attach(network, {"code": 0.5})  # type: ignore[dict-item]
+    with pytest.raises(Mistake, match=r"settings are .*, but they have to map sites to regularizers"):
+        attach(network, [("code", L1(1))])  # type: ignore[arg-type]
+    with pytest.raises(Mistake, match=r"the network is a dict, but it has to be a torch\.nn\.Module"):
+        attach({}, {})  # type: ignore[arg-type]
     assert not any(module._forward_hooks for module in network.modules())
 
 

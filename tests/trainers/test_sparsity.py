@@ -281,6 +281,8 @@ def test_measures_at_the_ends(scale: float) -> None:
     assert measure(none, none) == {"density": 0, "removed_energy": 0, "mean_abs": 0, "hoyer": 1, "small": 1}
     assert measure(equal, none)["removed_energy"] == pytest.approx(1)
     assert measure(torch.ones(2, 1), torch.ones(2, 1))["hoyer"] == 0
+    for n in (2, 9, 16, 23):  # whose rounding alone would leave [0, 1]
+        assert 0 <= measure(torch.full((1, n), 0.1), torch.full((1, n), 0.1))["hoyer"] <= 1
 
 
 def test_measures_do_not_hide_a_divergence_and_take_half_precision() -> None:
