@@ -66,6 +66,7 @@ BAD: dict[str, tuple[object, str]] = {
     "weight infinite": ('{"schema": 1, "sites": {"a": {"kind": "l1", "weight": Infinity}}}', "is inf"),
     "weight too large": ('{"schema": 1, "sites": {"a": {"kind": "l1", "weight": 1e999}}}', "is inf"),
     "NaN in the plan": ('{"schema": 1, "sites": {}, "plan": {"lr": [NaN]}}', "a number is nan"),
+    "infinite by size in the plan": ('{"schema": 1, "sites": {}, "plan": {"lr": 1e999}}', "a number is inf"),
     "minus infinity": ('{"schema": 1, "sites": {}, "value": -Infinity}', "is -inf"),
     "huge k": ('{"schema": 1, "sites": {"a": {"kind": "l0inf", "k": ' + "9" * 400 + "}}}", "k is 9"),
     "unreadable number": (
