@@ -52,7 +52,9 @@ class Storage:
             RuntimeError: that cannot be done.
         """
         try:
-            files, there = fsspec.core.url_to_fs(self.where if self._remote else str(Path(self.where).resolve()))
+            files, there = fsspec.core.url_to_fs(
+                self.where if self._remote else str(Path(self.where).resolve())
+            )
             files.makedirs(there, exist_ok=True)
             probe = f"{there}/.probe"
             files.pipe_file(probe, b"sparsity-tuner")

@@ -132,7 +132,9 @@ class Study:
     def cost_of_confirmation(self, top: int = 1, seeds: int = 5) -> str:
         """How many trainings `confirm` would run, and about how long one takes."""
         rows = self.record.rows()
-        count = len(missing_members(rows, winners(rows, top, self.spec.direction()), seeds, self.spec.search.seed))
+        count = len(
+            missing_members(rows, winners(rows, top, self.spec.direction()), seeds, self.spec.search.seed)
+        )
         if not count:
             return "all pairs are in the record: nothing to train"
         whole = [row.finished - row.started for row in rows if row.state == COMPLETE and row.finished]
@@ -161,7 +163,9 @@ class Study:
         """What a trial printed, by its label: `7`, `baseline:2`."""
         known = [row.label for row in self.record.rows()]
         if label not in known:
-            raise Mistake(f"study {self.name!r} has no trial {label!r}: it has {', '.join(known) or 'none yet'}")
+            raise Mistake(
+                f"study {self.name!r} has no trial {label!r}: it has {', '.join(known) or 'none yet'}"
+            )
         folder = self.storage.open(label)
         try:
             file = folder / LOG
@@ -219,7 +223,7 @@ class Study:
         try:
             drain(
                 self.record,
-                storage=os.path.abspath(self.storage.where) if "://" not in self.storage.where else self.storage.where,
+                storage=self.storage.where,
                 scratch=self.folder / "ray",
                 propose=propose,
                 deadline=None if seconds is None else started + seconds,
@@ -317,7 +321,9 @@ def _open_or_create(wanted: StudySpec, root: Path, tracking: str | None) -> Stud
 
 def _settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
     """The frozen spec with its places resolved, each of them tried before anything is written."""
-    storage = frozen.storage or str((folder / "trials").resolve())
+    storage = frozen.storage or str(folder / "trials")
+    if "://" not in storage:
+        storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
     tracking_.check(tracking)
     existed = folder.exists()
     try:
