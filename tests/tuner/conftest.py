@@ -1,0 +1,34 @@
+"""MLflow for the tests of this folder: an empty SQLite store for each that asks, one server for all."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracked import Server
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite file of MLflow's, as `check` makes it."""
+    from tuner.tracking import check
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    check(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The address of an empty store in `tmp_path`: a copy, because making one takes 3 s."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real `mlflow server`; a test that stops it starts it again."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()

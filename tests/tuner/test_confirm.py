@@ -1,0 +1,298 @@
+"""Confirmation against scipy and closed forms, its sentence in every case, and the pairs that it asks for."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from tracked import STEPS as PLAYED
+from tracked import play, reopened, study
+
+from trainers.settings import L0, L1, Mistake, Regularizer
+from tuner.confirm import Confirmation, Pair, compare, confirmations, missing_members, winners
+from tuner.record import Recorded, Row
+from tuner.spec import freeze, load_spec
+
+STEPS = (100, 300, 900)
+
+
+def pairs_of(winner: Any, baseline: Any) -> list[Pair]:
+    """Pairs from two arrays (pair, step)."""
+    both = zip(np.asarray(winner, float), np.asarray(baseline, float), strict=True)
+    return [
+        Pair(1000 + i, dict(zip(STEPS, a.tolist(), strict=True)), dict(zip(STEPS, b.tolist(), strict=True)))
+        for i, (a, b) in enumerate(both)
+    ]
+
+
+def at_end(winner: list[float], baseline: list[float], **keywords: Any) -> Confirmation:
+    pairs = [
+        Pair(1000 + i, {900: a}, {900: b}) for i, (a, b) in enumerate(zip(winner, baseline, strict=True))
+    ]
+    return compare({7: pairs}, **{"metric": "psnr", "direction": "maximize", "steps": (900,)} | keywords)[0]
+
+
+def test_one_winner_is_the_paired_t_test_of_scipy() -> None:
+    random = np.random.default_rng(0)
+    baseline = random.normal(27, 0.1, (6, 3))
+    winner = baseline + random.normal(0.1, 0.15, (6, 3))
+    found = compare({7: pairs_of(winner, baseline)}, metric="psnr", direction="maximize", steps=STEPS)[0]
+    for column, one in enumerate(found.steps):
+        test = stats.ttest_rel(winner[:, column], baseline[:, column])
+        interval = test.confidence_interval(0.95)
+        assert one.step == STEPS[column] and one.pairs == 6
+        assert one.p == pytest.approx(test.pvalue, rel=1e-9)
+        assert (one.low, one.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+        assert one.winner == pytest.approx(winner[:, column].mean())
+        assert one.baseline == pytest.approx(baseline[:, column].mean())
+        assert one.difference == pytest.approx((winner - baseline)[:, column].mean())
+
+
+def test_several_winners_are_covered_together() -> None:
+    random = np.random.default_rng(1)
+    baseline = random.normal(27, 0.1, (5, 3))
+    several = {n: baseline + random.normal(0.05 * n, 0.1, (5, 3)) for n in range(4)}
+    asked = {n: pairs_of(winner, baseline) for n, winner in several.items()}
+    found = compare(asked, metric="psnr", direction="maximize", steps=STEPS)
+    assert [one.proposal for one in found] == [0, 1, 2, 3]
+    for column in range(3):
+        tests = [stats.ttest_rel(winner[:, column], baseline[:, column]) for winner in several.values()]
+        for one, test in zip(found, tests, strict=True):
+            interval = test.confidence_interval(1 - 0.05 / 4)  # Bonferroni
+            assert (one.steps[column].low, one.steps[column].high) == pytest.approx(tuple(interval), rel=1e-9)
+        order = np.argsort([test.pvalue for test in tests])  # Holm, by its definition
+        for rank, i in enumerate(order):
+            stepwise = [(4 - j) * tests[order[j]].pvalue for j in range(rank + 1)]
+            assert found[i].steps[column].p == pytest.approx(min(1.0, max(stepwise)), rel=1e-9)
+
+
+def test_a_winner_without_p_counts_in_the_family() -> None:
+    baseline = np.full((3, 3), 27.0)
+    winner = baseline + np.array([[0.1], [0.2], [0.4]])
+    lone = compare({1: pairs_of(winner, baseline)}, metric="m", direction="maximize", steps=STEPS)[0]
+    asked = {1: pairs_of(winner, baseline), 2: pairs_of(winner[:1], baseline[:1])}
+    beside = compare(asked, metric="m", direction="maximize", steps=STEPS)[0]
+    assert lone.last.p is not None and beside.last.p == pytest.approx(2 * lone.last.p)
+
+
+@pytest.mark.parametrize(("direction", "verdict"), [("maximize", "better"), ("minimize", "worse")])
+def test_the_verdict_knows_the_direction(direction: str, verdict: str) -> None:
+    up = at_end([27.5, 27.6, 27.4], [27.1, 27.1, 27.0], direction=direction)
+    down = at_end([27.1, 27.1, 27.0], [27.5, 27.6, 27.4], direction=direction)
+    assert up.verdict == verdict and up.sentence.startswith(
+        f"{verdict} at 900 steps: the difference is +0.433 psnr"
+    )
+    assert down.verdict == ({"better", "worse"} - {verdict}).pop()
+    assert down.last.difference == pytest.approx(-0.4333333)  # winner − baseline, whatever the direction
+
+
+def test_not_distinguishable_says_what_remains_possible() -> None:
+    found = at_end([27.0, 27.6, 27.2], [27.1, 27.1, 27.3], scope="on this picture")
+    assert found.last.low is not None and found.last.high is not None
+    assert found.last.low < 0 < found.last.high
+    largest = max(-found.last.low, found.last.high)
+    assert found.sentence == (
+        f"not distinguishable: a difference of up to {largest:.3g} psnr remains possible "
+        "(at 900 steps; on this picture, 3 pairs)"
+    )
+
+
+def test_the_last_step_alone_decides() -> None:
+    early = [[2.0, 2.0, 0.1], [2.1, 2.1, -0.1], [2.2, 2.2, 0.0]]
+    found = compare({1: pairs_of(early, np.zeros((3, 3)))}, metric="m", direction="maximize", steps=STEPS)[0]
+    assert found.steps[0].p is not None and found.steps[0].p < 0.01
+    assert found.verdict == "not distinguishable"
+
+
+def test_one_pair_bounds_nothing() -> None:
+    found = at_end([28.0], [27.0])
+    assert (found.last.difference, found.last.low, found.last.high, found.last.p) == (1.0, None, None, None)
+    assert found.sentence == (
+        "not distinguishable: a difference of any size remains possible (at 900 steps; 1 pair)"
+    )
+
+
+def test_no_pair_at_all() -> None:
+    found = compare({1: []}, metric="m", direction="maximize", steps=(5,))[0]
+    assert found.sentence.endswith("any size remains possible (at 5 steps; 0 pairs)")
+    assert found.reach is None and found.target is None
+    assert compare({}, metric="m", direction="maximize", steps=(5,)) == []
+
+
+@pytest.mark.parametrize(("shift", "verdict", "p"), [(0.0, "not distinguishable", 1.0), (0.5, "better", 0.0)])
+def test_equal_differences_are_the_limit_of_the_test(shift: float, verdict: str, p: float) -> None:
+    found = at_end([1 + shift, 2 + shift, 4 + shift], [1, 2, 4])
+    assert (found.last.low, found.last.high, found.last.p) == (shift, shift, p)
+    assert found.verdict == verdict
+    if shift == 0:
+        assert "a difference of up to 0 psnr remains possible" in found.sentence
+
+
+def test_a_member_that_is_not_there_drops_its_pair() -> None:
+    whole = [Pair(i, {900: 2.0 + 0.1 * i}, {900: 1.0}) for i in range(3)]
+    asked = {
+        1: [*whole, Pair(3, None, {900: 1.0}), Pair(4, {900: 9.0}, None), Pair(5, {100: 9.0}, {900: 1.0})]
+    }
+    found = compare(asked, metric="m", direction="maximize", steps=(900,))[0]
+    assert (found.pairs, found.missing, found.seeds) == (3, 3, (0, 1, 2))
+    assert found.verdict == "better" and "3 pairs; 3 more did not finish" in found.sentence
+
+
+def test_no_verdict_stands_against_a_pair_that_diverged() -> None:
+    whole = [Pair(i, {900: 2.0 + 0.1 * i}, {900: 1.0}) for i in range(3)]
+    lost, luck = Pair(3, {100: math.nan}, {900: 1.0}), Pair(4, {900: 2.0}, {900: -math.inf})
+
+    def of(pairs: list[Pair], direction: str) -> Confirmation:
+        return compare({1: pairs}, metric="m", direction=direction, steps=(900,))[0]
+
+    harmed = of([*whole, lost], "maximize")
+    assert harmed.diverged == (1, 0) and harmed.verdict == "not distinguishable"
+    assert (
+        "any size" in harmed.sentence and "1 of 4 trainings with these settings diverged" in harmed.sentence
+    )
+    assert of([*whole, lost], "minimize").verdict == "worse"
+    assert of([*whole, luck], "maximize").verdict == "better"
+    assert of([*whole, luck], "minimize").verdict == "not distinguishable"
+    assert of([*whole, lost, luck], "maximize").missing == 0
+
+
+def test_steps_to_reach_the_baselines_end() -> None:
+    winner = [[20, 27.2, 27.3], [27.3, 27.4, 27.5], [20, 20, 27.4]]
+    baseline = [[20, 26, 27.0], [20, 26, 27.1], [20, 27.2, 27.2]]
+    found = compare({1: pairs_of(winner, baseline)}, metric="m", direction="maximize", steps=STEPS)[0]
+    assert found.target == pytest.approx(27.1)
+    assert found.reach == 300  # 300, 100, 900
+    assert found.baseline_reach == 900  # never, 900, 300
+    turned = compare(
+        {1: pairs_of(-np.array(winner), -np.array(baseline))}, metric="m", direction="minimize", steps=STEPS
+    )[0]
+    assert (turned.reach, turned.baseline_reach) == (300, 900)
+    never = compare({1: pairs_of(baseline, winner)}, metric="m", direction="maximize", steps=STEPS)[0]
+    assert never.reach is None
+
+
+def test_json_and_table_hold_all_of_it() -> None:
+    found = compare(
+        {7: pairs_of(np.eye(3), np.zeros((3, 3)))}, metric="m", direction="maximize", steps=STEPS
+    )[0]
+    plain = found.to_json()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert (
+        plain["proposal"] == 7
+        and plain["sentence"] == found.sentence
+        and plain["seeds"] == [1000, 1001, 1002]
+    )
+    assert [one["step"] for one in plain["steps"]] == list(STEPS)
+    table = found.table()
+    assert len(table) == 4 and {len(line) for line in table} == {7}
+    assert table[1][:3] == ("100", "3", "0.3333")
+
+
+@pytest.mark.parametrize("steps", [(), (2, 1), (1, 1)])
+def test_steps_have_to_ascend(steps: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"steps is .*ascending"):
+        compare({}, metric="m", direction="maximize", steps=steps)
+
+
+def test_an_unknown_direction_is_refused() -> None:
+    with pytest.raises(ValueError, match="direction is 'up'"):
+        compare({}, metric="m", direction="up", steps=(1,))
+
+
+# from the rows of the record
+
+
+def row(role: str, number: int, settings: dict[str, Regularizer], **keywords: Any) -> Row:
+    values: dict[int, float] = keywords.pop("values", {})
+    evaluations = tuple(Recorded(i, float(i), step, {"m": v}) for i, (step, v) in enumerate(values.items()))
+    known: dict[str, Any] = {"state": "COMPLETE", "reason": None, "seed": 0, "extras": {}, "value": None}
+    times: dict[str, Any] = {"evaluations": evaluations, "started": 0.0, "finished": 1.0}
+    return Row(role=role, number=number, settings=settings, **(known | times | keywords))
+
+
+def test_winners_are_the_best_with_settings_of_their_own() -> None:
+    a, b = {"up0": L0(keep=0.2)}, {"up0": L0(keep=0.3)}
+    rows = [
+        row("proposal", 0, a, value=1.0),
+        row("proposal", 1, a, value=3.0),
+        row("proposal", 2, b, value=2.0),
+        row("proposal", 3, b, state="PRUNED"),
+        row("proposal", 4, a, value=3.0, extras={"lr": 0.1}),
+        row("baseline", 0, {}, value=9.0),
+    ]
+    assert [one.number for one in winners(rows, 5, "maximize")] == [1, 4, 2]
+    assert [one.number for one in winners(rows, 2, "minimize")] == [0, 2]
+
+
+def test_no_finished_proposal_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match="no proposal is COMPLETE"):
+        winners([row("proposal", 0, {}, state="PRUNED"), row("baseline", 0, {}, value=1.0)], 1, "maximize")
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_counts_start_at_one(count: int) -> None:
+    with pytest.raises(Mistake, match=f"--top is {count}"):
+        winners([], count, "maximize")
+    with pytest.raises(Mistake, match=f"--seeds is {count}"):
+        missing_members([], [], count, 0)
+
+
+def test_both_members_of_a_pair_share_a_fresh_seed_and_the_baseline_is_trained_once() -> None:
+    chosen = [row("proposal", 3, {"up0": L0(keep=0.2)}), row("proposal", 5, {"up0": L1(weight=0.1)})]
+    wanted = missing_members(chosen, chosen, 2, 40)
+    assert [(one.pair, one.seed, bool(one.settings)) for one in wanted] == [
+        (0, 1040, False), (0, 1040, True), (0, 1040, True),
+        (1, 1041, False), (1, 1041, True), (1, 1041, True),
+    ]  # fmt: skip
+
+
+def test_pairs_in_the_record_count_and_failed_ones_do_not() -> None:
+    chosen = [row("proposal", 3, {"up0": L0(keep=0.2)}, extras={"lr": 0.1})]
+    rows = [
+        row("confirmation", i, one.settings, extras=one.extras, seed=one.seed, pair=one.pair)
+        for i, one in enumerate(missing_members([], chosen, 3, 0))
+    ]
+    assert missing_members(rows, chosen, 3, 0) == []
+    assert [one.pair for one in missing_members(rows, chosen, 4, 0)] == [3, 3]
+    failed = [*rows[:5], row("confirmation", 5, rows[5].settings, state="FAILED", pair=2, extras={"lr": 0.1})]
+    assert [(one.pair, one.settings) for one in missing_members(failed, chosen, 3, 0)] == [
+        (2, rows[5].settings)
+    ]
+
+
+def test_confirmations_of_a_record(tmp_path: Path) -> None:
+    record = study(tmp_path)
+    first, second, idle = {"up0": L0(keep=0.2)}, {"up0": L1(weight=0.1)}, {"code": L0(keep=0.9)}
+    for settings, value in ((first, 22.0), (second, 23.0), (idle, 20.0), (first, 22.5)):
+        play(record, "proposal", [20, value], settings=settings)
+    assert confirmations(record.rows(), record.spec) == []
+    chosen = winners(record.rows(), 2, "maximize")
+    assert [row.number for row in chosen] == [1, 3]
+    values = {0: [22.0, 22.1, 22.3], 1: [21.0, math.nan, 21.2]}
+    for member in missing_members(record.rows(), chosen, 3, 0):
+        which = [dict(row.settings) for row in chosen].index(member.settings) if member.settings else None
+        value = 21.0 if which is None else values[1 - which][member.pair]
+        play(
+            record, "confirmation", [20, value], settings=member.settings, seed=member.seed, pair=member.pair
+        )
+    found = {one.proposal: one for one in confirmations(reopened(tmp_path).rows(), record.spec)}
+    assert set(found) == {1, 3}  # of equal settings the best, as winners() says
+    assert [one.step for one in found[3].steps] == list(PLAYED)
+    assert found[3].winners == 2 and found[3].seeds == (1000, 1001, 1002)
+    assert found[3].sentence.startswith("better at 90 steps: the difference is +1.13 score")
+    assert found[1].diverged == (1, 0) and found[1].pairs == 2 and found[1].verdict == "not distinguishable"
+    assert missing_members(record.rows(), chosen, 3, 0) == []
+
+
+def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:
+    spec = freeze(load_spec({"name": "a", "plan": {"image": "camera", "size": 32, "network": {"width": 4, "scales": 2}}}))
+    rows = [row("proposal", 0, {"up0": L0(keep=0.2)}, value=1.0)]
+    for pair in range(2):
+        for settings, value in ((rows[0].settings, 2.0), ({}, 1.0)):
+            told = (Recorded(0, 0.0, spec.budget.steps, {"psnr": value + pair / 10}),)
+            rows.append(row("confirmation", len(rows), settings, pair=pair, evaluations=told))
+    (found,) = confirmations(rows, spec)
+    assert found.sentence.endswith("(on this picture, 2 pairs)")

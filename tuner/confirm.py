@@ -1,0 +1,356 @@
+"""Whether a winner is better than doing nothing: which pairs that takes, and the statistics over them.
+
+The search saw one noise realisation and picked the best of many, so its winner is expected to look better
+than it is. Here each winner meets the baseline over fresh seeds, in pairs that share theirs. Everything in
+this file is a pure function; `study.py` runs the pairs.
+
+>>> pairs = [Pair(1000, {900: 27.5}, {900: 27.1}), Pair(1001, {900: 27.6}, {900: 27.3})]
+>>> compare({7: pairs}, metric="psnr", direction="maximize", steps=(900,))[0].sentence
+'not distinguishable: a difference of up to 0.985 psnr remains possible (at 900 steps; 2 pairs)'
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from trainers.settings import Mistake, Regularizer, to_json
+
+if TYPE_CHECKING:
+    from tuner.record import Row
+    from tuner.spec import StudySpec
+
+LEVEL = 0.95
+BETTER, WORSE, OPEN = "better", "worse", "not distinguishable"
+_FIRST_SEED = 1000  # pair i has the seed search.seed + 1000 + i: no trial of the search has it
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The metric by training step of a winner and of its baseline, both trained with `seed`.
+
+    None stands for a member that has not finished or has failed. A member with a value that is not finite has
+    diverged; it has none at later steps.
+    """
+
+    seed: int
+    winner: Mapping[int, float] | None
+    baseline: Mapping[int, float] | None
+
+
+@dataclass(frozen=True)
+class AtStep:
+    """The comparison at one training step, over the `pairs` of which both members have a finite value there.
+
+    `winner` and `baseline` are means, `difference` is winner − baseline in the metric's own unit, `low` and
+    `high` bound it for all winners together (Bonferroni), `p` is the paired t-test after Holm. None: too few
+    pairs.
+    """
+
+    step: int
+    pairs: int
+    winner: float | None = None
+    baseline: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the pairs say about one winner; `sentence` follows from the interval at the last step alone.
+
+    `winners` is how many winners the intervals cover together. `target` is the baseline's mean at the last
+    step; `reach` and `baseline_reach` are the median steps at which a member first had it (the upper one of
+    an even number; None: most never had it). `diverged` counts winners and baselines that did, `missing`
+    pairs without an end.
+    """
+
+    proposal: int
+    metric: str
+    direction: str
+    verdict: str
+    sentence: str
+    pairs: int
+    seeds: tuple[int, ...]
+    missing: int
+    diverged: tuple[int, int]
+    winners: int
+    target: float | None
+    reach: int | None
+    baseline_reach: int | None
+    steps: tuple[AtStep, ...]
+
+    @property
+    def last(self) -> AtStep:
+        """The comparison at the last step, from which the verdict follows."""
+        return self.steps[-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data, for exported files and tags; no NaN in it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return plain
+
+    def table(self) -> list[tuple[str, ...]]:
+        """A heading and one line a step, as texts: step, pairs, both means, difference, interval, p."""
+        heading = ("step", "pairs", "winner", "baseline", "difference", "95% interval", "p (Holm)")
+        return [heading, *(_texts(one) for one in self.steps)]
+
+
+def compare(
+    winners: Mapping[int, Sequence[Pair]],
+    *,
+    metric: str,
+    direction: str,
+    steps: Sequence[int],
+    scope: str = "",
+) -> list[Confirmation]:
+    """Compare each winner (proposal's number → pairs) with its baseline, at 95% for all of them together.
+
+    At each step the mean of the paired differences d has the interval d̄ ± t(1 − 0.05/2m, n − 1) · s/√n for n
+    pairs and m winners. `steps` ascend, the last one decides. `scope` says in the sentence where this holds,
+    for example "on this picture".
+
+    Raises:
+        ValueError: no steps, or a direction that is none.
+    """
+    if not steps or list(steps) != sorted(set(steps)):
+        raise ValueError(f"steps is {tuple(steps)!r}, but it has to be ascending and not empty")
+    if direction not in ("minimize", "maximize"):
+        raise ValueError(f"direction is {direction!r}, but it has to be 'minimize' or 'maximize'")
+    level = 1 - (1 - LEVEL) / max(1, len(winners))
+    columns = [_holm([_at_step(pairs, step, level) for pairs in winners.values()]) for step in steps]
+    return [
+        _confirmation(
+            number, pairs, at, metric=metric, direction=direction, winners=len(winners), scope=scope
+        )
+        for (number, pairs), at in zip(winners.items(), zip(*columns, strict=True), strict=True)
+    ]
+
+
+def _at_step(pairs: Sequence[Pair], step: int, level: float) -> AtStep:
+    from scipy.stats import t
+
+    values = [(_value(pair.winner, step), _value(pair.baseline, step)) for pair in pairs]
+    both = [(one, other) for one, other in values if one is not None and other is not None]
+    n = len(both)
+    if n == 0:
+        return AtStep(step, 0)
+    differences = [one - other for one, other in both]
+    mean = statistics.fmean(differences)
+    known = AtStep(step, n, statistics.fmean(a for a, _ in both), statistics.fmean(b for _, b in both), mean)
+    if n == 1:
+        return known
+    error = statistics.stdev(differences) / math.sqrt(n)
+    half = float(t.ppf((1 + level) / 2, n - 1)) * error
+    # Where all differences are equal, the test's limit: t is 0 or infinite.
+    statistic = abs(mean) / error if error else 0.0 if mean == 0 else math.inf
+    return replace(known, low=mean - half, high=mean + half, p=2 * float(t.sf(statistic, n - 1)))
+
+
+def _value(member: Mapping[int, float] | None, step: int) -> float | None:
+    value = None if member is None else member.get(step)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _holm(column: Sequence[AtStep]) -> list[AtStep]:
+    """Holm's adjustment over the winners at one step; a winner without a p still counts as one of them."""
+    adjusted, largest = list(column), 0.0
+    known = sorted((one.p, i) for i, one in enumerate(column) if one.p is not None)
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(column) - rank) * p))
+        adjusted[i] = replace(column[i], p=largest)
+    return adjusted
+
+
+def _confirmation(
+    number: int,
+    pairs: Sequence[Pair],
+    steps: tuple[AtStep, ...],
+    *,
+    metric: str,
+    direction: str,
+    winners: int,
+    scope: str,
+) -> Confirmation:
+    last = steps[-1]
+    whole = [
+        pair
+        for pair in pairs
+        if _value(pair.winner, last.step) is not None and _value(pair.baseline, last.step) is not None
+    ]
+    diverged = sum(_diverged(pair.winner) for pair in pairs), sum(_diverged(pair.baseline) for pair in pairs)
+    unharmed = sum(not _diverged(pair.winner) and not _diverged(pair.baseline) for pair in pairs)
+    missing = unharmed - len(whole)
+    verdict = _verdict(last, direction, diverged)
+    sign = 1 if direction == "maximize" else -1
+    return Confirmation(
+        proposal=number,
+        metric=metric,
+        direction=direction,
+        verdict=verdict,
+        sentence=_sentence(verdict, last, metric, scope, len(pairs), missing, diverged),
+        pairs=len(whole),
+        seeds=tuple(pair.seed for pair in whole),
+        missing=missing,
+        diverged=diverged,
+        winners=winners,
+        target=last.baseline,
+        reach=_reach([pair.winner or {} for pair in whole], last.baseline, sign),
+        baseline_reach=_reach([pair.baseline or {} for pair in whole], last.baseline, sign),
+        steps=steps,
+    )
+
+
+def _diverged(member: Mapping[int, float] | None) -> bool:
+    return member is not None and any(not math.isfinite(value) for value in member.values())
+
+
+def _verdict(last: AtStep, direction: str, diverged: tuple[int, int]) -> str:
+    """Leaving out pairs that diverged favours whoever diverged, so no verdict stands against such a pair."""
+    if last.low is None or last.high is None or last.low <= 0 <= last.high:
+        return OPEN
+    better = (last.low > 0) == (direction == "maximize")
+    against = diverged[0] if better else diverged[1]
+    return OPEN if against else BETTER if better else WORSE
+
+
+def _sentence(
+    verdict: str, last: AtStep, metric: str, scope: str, pairs: int, missing: int, diverged: tuple[int, int]
+) -> str:
+    notes = [f"{scope}, {_count(last.pairs, 'pair')}" if scope else _count(last.pairs, "pair")]
+    if missing:
+        notes.append(f"{missing} more did not finish")
+    for count, who in zip(diverged, ("with these settings", "of the baseline"), strict=True):
+        if count:
+            notes.append(f"{count} of {_count(pairs, 'training')} {who} diverged")
+    if verdict != OPEN:
+        return (
+            f"{verdict} at {last.step} steps: the difference is {last.difference:+.3g} {metric}, "
+            f"between {last.low:+.3g} and {last.high:+.3g} at 95% ({'; '.join(notes)})"
+        )
+    possible = "any size"
+    if last.low is not None and last.high is not None and not any(diverged):
+        possible = f"up to {max(abs(last.low), abs(last.high)):.3g} {metric}"
+    return f"{OPEN}: a difference of {possible} remains possible (at {last.step} steps; {'; '.join(notes)})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _reach(members: Sequence[Mapping[int, float]], target: float | None, sign: int) -> int | None:
+    """The median of the first steps at which members are at the target; None where that is never."""
+    if target is None or not members:
+        return None
+    first = [
+        min((step for step, value in member.items() if sign * value >= sign * target), default=math.inf)
+        for member in members
+    ]
+    middle = statistics.median_high(first)
+    return None if middle == math.inf else int(middle)
+
+
+def _texts(one: AtStep) -> tuple[str, ...]:
+    means = ["–" if mean is None else f"{mean:.4g}" for mean in (one.winner, one.baseline)]
+    difference = "–" if one.difference is None else f"{one.difference:+.3g}"
+    interval = "–" if one.low is None or one.high is None else f"{one.low:+.3g} to {one.high:+.3g}"
+    p = "–" if one.p is None else f"{one.p:.2g}"
+    return (str(one.step), str(one.pairs), *means, difference, interval, p)
+
+
+# from the rows of the record
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training that a confirmation still needs; without settings it is the baseline's."""
+
+    pair: int
+    seed: int
+    settings: dict[str, Regularizer]
+    extras: dict[str, float]
+
+
+def winners(rows: Iterable["Row"], top: int, direction: str) -> list["Row"]:
+    """The `top` best proposals, each with other settings, the leader first; fewer where there are no more.
+
+    Raises:
+        Mistake: no proposal is COMPLETE, or `top` is below 1.
+    """
+    if top < 1:
+        raise Mistake(f"--top is {top}, but it has to be a whole number of at least 1")
+    ranked = _ranked(rows, direction)
+    if not ranked:
+        raise Mistake("no proposal is COMPLETE, so there is nothing to confirm: go on with `resume`")
+    return ranked[:top]
+
+
+def _ranked(rows: Iterable["Row"], direction: str) -> list["Row"]:
+    """The COMPLETE proposals, the leader first; of those with equal settings the best stands for all."""
+    sign = -1 if direction == "maximize" else 1
+    done = [row for row in rows if row.role == "proposal" and row.value is not None]
+    best: dict[str, Row] = {}
+    for row in sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number)):
+        best.setdefault(_identity(row), row)
+    return list(best.values())
+
+
+def missing_members(
+    rows: Iterable["Row"], chosen: Sequence["Row"], seeds: int, search_seed: int
+) -> list[Member]:
+    """What `seeds` pairs of each chosen winner with the baseline lack; both members of pair i share one seed.
+
+    A member that FAILED is no pair and is wanted again; one that diverged is a result.
+
+    Raises:
+        Mistake: `seeds` is below 1.
+    """
+    if seeds < 1:
+        raise Mistake(f"--seeds is {seeds}, but it has to be a whole number of at least 1")
+    kept = [row for row in rows if row.role == "confirmation" and row.state != "FAILED"]
+    there = {(_identity(row), row.pair) for row in kept}
+    wanted = []
+    for pair in range(seeds):
+        seed = search_seed + _FIRST_SEED + pair
+        members = [Member(pair, seed, {}, {})]
+        members += [Member(pair, seed, row.settings, row.extras) for row in chosen]
+        wanted += [member for member in members if (_identity(member), pair) not in there]
+    return wanted
+
+
+def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation]:
+    """All confirmations that the record holds, one for each winner that has pairs, together at 95%."""
+    rows = list(rows)
+    members: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        if row.role == "confirmation" and row.pair is not None and row.state != "FAILED":
+            members.setdefault(_identity(row), {})[row.pair] = row
+    numbers = {_identity(row): row.number for row in _ranked(rows, spec.direction())}
+    baseline = members.pop(_identity(Member(0, 0, {}, {})), {})
+    metric = spec.metric()
+    pairs = {
+        numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
+        for identity, of in members.items()
+        if identity in numbers
+    }
+    scope = "on this picture" if "image" in spec.plan else ""
+    return compare(pairs, metric=metric, direction=spec.direction(), steps=spec.evaluate_at(), scope=scope)
+
+
+def _identity(row: "Row | Member") -> str:
+    plain = {site: to_json(regularizer) for site, regularizer in row.settings.items()}
+    return json.dumps([plain, dict(row.extras)], sort_keys=True)
+
+
+def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:
+    return Pair(winner.seed, _values(winner, metric), _values(baseline, metric))
+
+
+def _values(row: "Row | None", metric: str) -> dict[int, float] | None:
+    if row is None or row.state not in ("COMPLETE", "PRUNED"):
+        return None
+    return {one.step: one.metrics[metric] for one in row.evaluations}

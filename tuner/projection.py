@@ -1,0 +1,321 @@
+"""What a study looks like in MLflow: one run for it, and one below it for each trial.
+
+A function of the record alone; `runs.py` knows what MLflow has of it already.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+
+from trainers.settings import strength_of
+from trainers.tasks import find_task, sites_of
+from tuner import tracking as names
+from tuner.confirm import confirmations
+from tuner.exported import (
+    Shapes,
+    baseline_of,
+    compared,
+    downloaded,
+    leaders,
+    settings_file_of,
+    sites_of_row,
+    text_of,
+)
+from tuner.runs import Point, Run, safe
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from tuner.record import Record, Recorded, Row
+    from tuner.spec import StudySpec
+    from tuner.storage import Storage
+
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAILED": "FAILED", "RUNNING": "RUNNING"}
+_KEPT_CHECKPOINTS = 3
+_LONGEST_REASON = 1000
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+
+
+@dataclass
+class _There:
+    """What was found in MLflow: the experiment, the study's run, and those of the trials by their labels."""
+
+    client: "MlflowClient"
+    experiment: str
+    study: Run
+    trials: dict[str, Run]
+
+
+class Projection:
+    """Brings MLflow up to a record; for one thread, that of `tracking.Tracker`."""
+
+    def __init__(self, record: "Record", tracking: str, storage: "Storage") -> None:
+        self._record, self._tracking, self._storage = record, tracking, storage
+        self._there: _There | None = None
+        self._shapes: Shapes | None = None
+        self._known: dict[str, tuple[Row, str | None]] = {}  # delivered, and nothing has failed since
+        self._counted: dict[str, Row] = {}  # delivered, as far as this process knows
+        self._version = -1  # of the record, when all of it was last copied
+        self._spec: StudySpec | None = None  # and the spec and the leader that were
+        self._best: tuple[object, ...] = ()
+
+    def behind(self, rows: Sequence["Row"]) -> int:
+        """How many evaluations MLflow lacks; a change of a trial's state alone counts as one."""
+        lacking = 0
+        for row in rows:
+            copied = self._counted.get(row.label)
+            if copied is not row:
+                lacking += max(1, len(row.evaluations) - (len(copied.evaluations) if copied else 0))
+        return lacking
+
+    def bring_up_to_date(self) -> None:
+        """One pass over the record; a run that MLflow refuses does not keep the others from being copied."""
+        version, rows = self._record.version(), self._record.rows()
+        if self._there is not None and version == self._version:
+            return
+        try:
+            there = self._there = self._there or self._look_up()
+            confirmed = self._confirmed(rows)
+            refused = [error for row in rows if (error := self._offer(there, row, confirmed.get(row.label)))]
+            self._copy_study(there, rows, confirmed)
+            if refused:
+                raise refused[0]
+            self._version = version
+        except Exception:
+            # What came through is not known: it is looked up the next time.
+            self._there, self._known, self._spec = None, {}, None
+            raise
+
+    def _look_up(self) -> _There:
+        client, spec = names.connect(self._tracking), self._record.spec
+        experiment = _experiment(client, spec.task, self._tracking)
+        query = f"tags.{names.STUDY_UUID} = '{self._record.uuid}'"
+        found = names.search(client, query, order_by=["attributes.start_time DESC"])
+        runs = {run.data.tags.get(names.TRIAL, ""): Run(client, run) for run in found}  # of two the earlier
+        study = runs.pop("", None)
+        if study is None:
+            tags = {names.ROLE: names.STUDY_ROLE, names.STATE: "RUNNING"}
+            tags |= {names.METRIC: spec.metric(), names.DIRECTION: spec.direction()}
+            made = client.create_run(experiment, tags=self._common() | tags, run_name=spec.name)
+            study = Run(client, made)
+        return _There(client, experiment, study, runs)
+
+    def _common(self) -> dict[str, str]:
+        return {names.STUDY: self._record.spec.name, names.STUDY_UUID: self._record.uuid}
+
+    # trials
+
+    def _offer(self, there: _There, row: "Row", confirmed: str | None) -> Exception | None:
+        """Copy a trial that has changed; what MLflow refuses is returned, a lost connection is raised."""
+        known = self._known.get(row.label)
+        if known is not None and known[0] is row and known[1] == confirmed:
+            return None
+        try:
+            self._copy(self._run_of(there, row), row, confirmed)
+        except Exception as error:
+            if not _is_about_one_run(error):
+                raise
+            return error
+        self._known[row.label], self._counted[row.label] = (row, confirmed), row
+        return None
+
+    def _run_of(self, there: _There, row: "Row") -> Run:
+        if row.label not in there.trials:
+            tags = {names.ROLE: row.role, names.TRIAL: row.label, names.STATE: "RUNNING"}
+            tags[names.PARENT] = there.study.id
+            started = _milliseconds(row.started)
+            made = there.client.create_run(there.experiment, started, self._common() | tags, row.label)
+            there.trials[row.label] = Run(there.client, made)
+        return there.trials[row.label]
+
+    def _copy(self, run: Run, row: "Row", confirmed: str | None) -> None:
+        tags = self._tags(row, confirmed)
+        if not run.lacks(len(row.evaluations), tags):
+            return
+        for name in self._pictures(row)[run.pictures :]:
+            with self._file(row, f"{names.PICTURES}/{name}") as path:
+                run.put_file(path, names.PICTURES)
+            run.pictures += 1
+        if row.state != "RUNNING":
+            if not run.has(names.SETTINGS_FILE):  # once: a later version of this program did not train it
+                run.put(names.SETTINGS_FILE, self._settings_text(run, row))
+            run.end(_STATUS[row.state], _milliseconds(row.finished or row.started))
+        points = [point for one in row.evaluations[run.evaluations :] for point in _points(one)]
+        run.evaluations = len(row.evaluations)
+        if run.is_new:
+            run.send(tags, [*_strengths(row), *points], _parameters(row))
+        else:
+            run.send(tags, points)
+
+    def _tags(self, row: "Row", confirmed: str | None) -> dict[str, str]:
+        tags = {names.STATE: row.state, names.SETTINGS: json.dumps(sites_of_row(row, self._all_shapes()))}
+        if row.reason is not None:
+            tags[names.REASON] = row.reason[:_LONGEST_REASON]
+        if row.evaluations:
+            tags[names.STEP] = str(row.evaluations[-1].step)
+        if confirmed is not None:
+            tags[names.CONFIRMED] = confirmed
+        return tags
+
+    def _settings_text(self, run: Run, row: "Row") -> str:
+        """The trial's exported file, without the comparisons, which may still change: `export` adds them."""
+        study = {"uuid": self._record.uuid, "run": run.id}
+        return text_of(settings_file_of(row, self._record.spec, shapes=self._all_shapes(), study=study))
+
+    def _all_shapes(self) -> Shapes:
+        if self._shapes is None:
+            spec = self._record.spec
+            self._shapes = sites_of(find_task(spec.task), spec.plan_with({}, {}))
+        return self._shapes
+
+    def _confirmed(self, rows: Sequence["Row"]) -> dict[str, str]:
+        """Confirmations by the proposal's label; none while pairs are trained: that would be peeking."""
+        pairs = [row for row in rows if row.role == "confirmation"]
+        if not pairs or any(row.state == "RUNNING" for row in pairs):
+            return {}
+        found = confirmations(rows, self._record.spec)
+        return {str(one.proposal): json.dumps(one.to_json()) for one in found}
+
+    # the study's own run
+
+    def _copy_study(self, there: _There, rows: Sequence["Row"], confirmed: Mapping[str, str]) -> None:
+        """The study's spec, baseline, leader and state; at its end, the checkpoints of the best."""
+        from tuner.spec import to_yaml
+
+        spec, run, baseline = self._record.spec, there.study, baseline_of(rows)
+        done = _is_done(rows, spec.budget.trials, spec.budget.baseline_seeds)
+        best = leaders(rows, spec.direction(), _KEPT_CHECKPOINTS)
+        if self._spec is not spec:
+            run.put(names.SPEC_FILE, names.without_password(to_yaml(spec)))
+            self._spec = spec
+        if baseline is not None:
+            run.put(names.BASELINE_FILE, json.dumps(baseline, indent=2))
+        if best:
+            self._copy_best(there, best[0], baseline, confirmed.get(best[0].label))
+        for row in best if done else ():
+            self._copy_checkpoint(there.trials[row.label], row, confirmed.get(row.label))
+        state = "COMPLETE" if done else "RUNNING"
+        run.end(_STATUS[state], _milliseconds(max(row.finished or 0.0 for row in rows)) if done else None)
+        run.send({names.STATE: state} | ({names.BASELINE: json.dumps(baseline)} if baseline else {}))
+
+    def _copy_best(
+        self, there: _There, row: "Row", baseline: dict[str, Any] | None, confirmed: str | None
+    ) -> None:
+        """The leader's file, complete: the very text that `export` writes."""
+        if self._best == (there, row, baseline, confirmed):
+            return
+        known = None if confirmed is None else json.loads(confirmed)
+        content = downloaded(there.client, there.trials[row.label].id)
+        there.study.put(names.BEST_FILE, text_of(compared(content, baseline, known)))
+        self._best = (there, row, baseline, confirmed)
+
+    def _copy_checkpoint(self, run: Run, row: "Row", confirmed: str | None) -> None:
+        if run.has(names.CHECKPOINT_FILE) or names.CHECKPOINT_FILE not in self._listed(row, ""):
+            return
+        with self._file(row, names.CHECKPOINT_FILE) as path:
+            run.put_file(path)
+        run.send(self._tags(row, confirmed))
+
+    # the trials' folders
+
+    def _pictures(self, row: "Row") -> list[str]:
+        found = [name for name in self._listed(row, names.PICTURES) if re.match(r"\d+-.*\.png$", name)]
+        return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
+
+    def _listed(self, row: "Row", folder: str) -> list[str]:
+        files, there = fsspec.core.url_to_fs(_below(self._storage, row.label, folder))
+        files.invalidate_cache()
+        try:
+            return [str(name).rpartition("/")[2] for name in files.ls(there, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def _file(self, row: "Row", name: str) -> Iterator[Path]:
+        """A file of a trial as a local one."""
+        files, there = fsspec.core.url_to_fs(_below(self._storage, row.label, name))
+        if "://" not in self._storage.where:
+            yield Path(there)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / Path(name).name
+            files.get_file(there, str(local))
+            yield local
+
+
+def _experiment(client: "MlflowClient", task: str, tracking: str) -> str:
+    """The experiment of a task, made where it is not there; with SQLite its artifacts lie beside the file."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(task)
+    if found is None:
+        place = None
+        if tracking.startswith("sqlite"):
+            file = Path(names.sqlite_file(tracking)).resolve()
+            place = (file.parent / "mlartifacts" / re.sub(r"\W", "_", task)).as_uri()
+        try:
+            return client.create_experiment(task, artifact_location=place)
+        except (
+            MlflowException
+        ):  # another study was faster, or it is something that the next line raises again
+            found = client.get_experiment_by_name(task)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _is_about_one_run(error: Exception) -> bool:
+    """Whether an error says nothing about the next run: MLflow refuses this one, or its trial is at fault."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in _REFUSALS
+    return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
+
+
+def _is_done(rows: Sequence["Row"], trials: int, baselines: int) -> bool:
+    proposed, measured = (sum(row.role == role for row in rows) for role in ("proposal", "baseline"))
+    return proposed >= trials and measured >= baselines and all(row.state != "RUNNING" for row in rows)
+
+
+def _parameters(row: "Row") -> dict[str, str]:
+    found = {"seed": str(row.seed)}
+    for site, regularizer in row.settings.items():
+        strength = strength_of(regularizer)
+        found[safe(f"{site}.kind")] = regularizer.kind
+        found[safe(f"{site}.{strength}")] = str(getattr(regularizer, strength))
+    return found | {safe(names.EXTRAS + name): str(value) for name, value in row.extras.items()}
+
+
+def _strengths(row: "Row") -> list[Point]:
+    """Every k, λ and extra as a metric too: to MLflow's filters a parameter is a text."""
+    numbers = {
+        f"{site}.{strength_of(one)}": float(getattr(one, strength_of(one)))
+        for site, one in row.settings.items()
+    }
+    numbers |= {names.EXTRAS + name: value for name, value in row.extras.items()}
+    return [(safe(name), value, _milliseconds(row.started), 0) for name, value in numbers.items()]
+
+
+def _points(evaluation: "Recorded") -> list[Point]:
+    moment = _milliseconds(evaluation.time)
+    return [(safe(name), float(value), moment, evaluation.step) for name, value in evaluation.metrics.items()]
+
+
+def _milliseconds(moment: float) -> int:
+    return round(moment * 1000)
+
+
+def _below(storage: "Storage", label: str, name: str) -> str:
+    where = storage.where if "://" in storage.where else os.path.abspath(storage.where)
+    return "/".join(part for part in (where, label, name) if part)

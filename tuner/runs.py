@@ -1,0 +1,128 @@
+"""One MLflow run and what it has already: its evaluations, pictures, tags and files.
+
+That stands in its tag `delivered`, which is written last. So a copy that was cut off is repeated from
+there, by this process or another, and a run that is complete costs nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tuner import tracking as names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as Found
+
+T = TypeVar("T")
+Point = tuple[str, float, int, int]  # name, value, unix milliseconds, training step
+
+_LONGEST_TAG = 8000  # MLflow cuts what is longer, and JSON that was cut is none
+_METRICS, _PARAMETERS = 800, 100  # a batch; MLflow takes 1000 things in all, 100 of them parameters
+
+
+class Run:
+    """An MLflow run to which things are sent once.
+
+    `evaluations` and `pictures` count what it has of its trial; the caller raises them as it sends more.
+    After any error the run has to be looked up again, because what came through is not known.
+    """
+
+    def __init__(self, client: "MlflowClient", found: "Found") -> None:
+        self.id: str = found.info.run_id
+        self.status: str = found.info.status
+        self._client = client
+        self._delivered = found.data.tags.get(names.DELIVERED, "{}")
+        has = json.loads(self._delivered)
+        self.evaluations: int = has.get("evaluations", 0)
+        self.pictures: int = has.get("pictures", 0)
+        self._files: dict[str, str] = has.get("files", {})
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been delivered to it yet."""
+        return self._delivered == "{}"
+
+    def lacks(self, evaluations: int, tags: Mapping[str, str]) -> bool:
+        """Whether it does not have so many evaluations and these tags already."""
+        has = json.loads(self._delivered)
+        return (has.get("evaluations"), has.get("tags")) != (evaluations, _checksum(_joined(tags)))
+
+    def put(self, name: str, text: str) -> None:
+        """Send a text as the artifact `name`, unless it is there with this content."""
+        if self._files.get(name) != _checksum(text):
+            self._client.log_text(self.id, text, name)
+            self._files[name] = _checksum(text)
+
+    def put_file(self, path: Path, folder: str | None = None) -> None:
+        """Send a file as an artifact, below `folder` if it is one of many that the caller counts."""
+        self._client.log_artifact(self.id, str(path), folder)
+        if folder is None:
+            self._files[path.name] = "sent"
+
+    def has(self, name: str) -> bool:
+        """Whether the artifact `name` has been sent."""
+        return name in self._files
+
+    def end(self, status: str, moment: int | None = None) -> None:
+        """Set MLflow's status; `moment` (unix milliseconds) is the end, None leaves the run open."""
+        if self.status == status:
+            return
+        if moment is None:
+            self._client.update_run(self.id, status=status)
+        else:
+            self._client.set_terminated(self.id, status, moment)
+        self.status = status
+
+    def send(
+        self,
+        tags: Mapping[str, str],
+        points: Sequence[Point] = (),
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send all that in as few batches as MLflow's limits allow, the tag `delivered` in the last."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        has = {
+            "evaluations": self.evaluations,
+            "pictures": self.pictures,
+            "tags": _checksum(_joined(tags)),
+            "files": self._files,
+        }
+        delivered = json.dumps(has, sort_keys=True)
+        if delivered == self._delivered:
+            return
+        metrics = _cut([Metric(*point) for point in points], _METRICS)
+        params = _cut([Param(key, value) for key, value in (parameters or {}).items()], _PARAMETERS)
+        for some, others in zip_longest(metrics[:-1], params[:-1]):
+            self._client.log_batch(self.id, metrics=some or (), params=others or ())
+        told = [RunTag(key, value) for key, value in tags.items() if len(value) <= _LONGEST_TAG]
+        told.append(RunTag(names.DELIVERED, delivered))
+        self._client.log_batch(self.id, metrics=metrics[-1], params=params[-1], tags=told)
+        self._delivered = delivered
+
+
+def safe(name: str) -> str:
+    """A metric's or parameter's name as MLflow takes it: other characters become `_`.
+
+    >>> safe("up0.keep"), safe("layers[2].keep")
+    ('up0.keep', 'layers_2_.keep')
+    """
+    plain = "".join(one if one.isalnum() or one in "_-. /:" else "_" for one in name)
+    return plain.strip("/. ")[:250] or "_"
+
+
+def _cut(things: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Pieces of at most `size`, at least one."""
+    return [things[start : start + size] for start in range(0, max(1, len(things)), size)]
+
+
+def _joined(tags: Mapping[str, str]) -> str:
+    return json.dumps(dict(tags), sort_keys=True)
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
