@@ -190,9 +190,19 @@ def export(session: Session, name: str, output: str | None, package: str | None,
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
-    train = session.commands.line("train", "--settings", str(path))
     apply = f"trainers.sparsity.attach(network, {str(path)!r}), as README shows"
+    train = _train_command(path, session.folder / name / "spec.yaml")
     print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
+
+
+def _train_command(path: Path, spec: Path) -> str:
+    """`train` with the file; a user's own task is imported only because a spec that they name says so."""
+    from trainers.settings import load
+    from trainers.tasks import TASKS
+    from tuner.called import Commands
+
+    words = ["train", "--settings", str(path)]
+    return Commands().line(*words, *([] if load(path).task in TASKS else ["--spec", str(spec)]))
 
 
 def _name(name: str) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from tuner.screen import failure_line, leader_line, status, time_left
+from tuner.screen import failure_line, leader_line, status, time_left, timing
 
 if TYPE_CHECKING:
     from tuner.record import Row
@@ -107,6 +107,9 @@ class Progress:
         rows, spec, elapsed, behind = self._seen
         elapsed += self._clock() - self._at
         left = time_left(rows, spec, elapsed=elapsed, now=time.time(), confirming=self._confirming)
-        said = status(rows, spec, elapsed=elapsed, left=left, behind=behind, confirming=self._confirming)
-        lines = [f"{spec.name}: {said}", leader_line(rows, spec), failure_line(rows)]
-        return [line for line in lines if line is not None]
+        said = f"{spec.name}: {status(rows, spec, confirming=self._confirming)}"
+        lines = [said, timing(elapsed, left, behind)]
+        if not self._confirming:
+            lines.append(leader_line(rows, spec))
+        failed = failure_line([row for row in rows if (row.role == "confirmation") == self._confirming])
+        return [*lines, failed] if failed else lines

@@ -136,33 +136,30 @@ def settings_text(settings: Mapping[str, Regularizer], extras: Mapping[str, floa
     return ", ".join(parts) or "nothing"
 
 
-def status(
-    rows: Sequence["Row"],
-    spec: "StudySpec",
-    *,
-    elapsed: float,
-    left: float | None,
-    behind: int,
-    confirming: bool = False,
-) -> str:
+def status(rows: Sequence["Row"], spec: "StudySpec", *, confirming: bool = False) -> str:
     """Running, pruned and done of the total, in one line."""
     role = "confirmation" if confirming else "proposal"
     ours = [row for row in rows if row.role == role]
     total = len(ours) if confirming else max(spec.budget.trials, len(ours))
     parts = [f"{sum(row.state != 'RUNNING' for row in ours)} of {total} {role}s done{_endings(ours)}"]
     running = sum(row.state == "RUNNING" for row in rows)
+    parts.append(f"{running} {'to go' if confirming else 'running'}")
     if not confirming:
         baselines = [row for row in rows if row.role == "baseline"]
         ended = sum(row.state != "RUNNING" for row in baselines)
         parts.append(f"baseline {ended} of {max(spec.budget.baseline_seeds, len(baselines))}")
-    parts.append(f"{running} {'to go' if confirming else 'running'}")
-    parts.append(
-        duration(elapsed)
-        + (", time left not known yet" if left is None else f", about {duration(left)} left")
-    )
-    if behind:
-        parts.append(f"MLflow is {behind} evaluations behind")
     return " · ".join(parts)
+
+
+def timing(elapsed: float, left: float | None, behind: int) -> str:
+    """How long it has taken and will take, and how many evaluations MLflow lacks.
+
+    >>> timing(133, 61, 2)
+    '2 min 13 s, about 1 min 01 s left · MLflow behind by 2'
+    """
+    text = duration(elapsed)
+    text += ", time left not known yet" if left is None else f", about {duration(left)} left"
+    return f"{text} · MLflow behind by {behind}" if behind else text
 
 
 def _endings(rows: Sequence["Row"]) -> str:

@@ -388,8 +388,8 @@ def test_export_gives_the_file_and_what_to_do_with_it(studied: Studied, shell: S
     assert "Wrote package" in out
     assert settings.load(shell.folder / "mine.json").sites == exported_file.sites
     assert {"settings.py", "sparsity.py"} <= {path.name for path in (shell.folder / "package").iterdir()}
-    out = shell.fine("train", "--settings", "mine.json", "--spec", str(studied.spec), "-o", "out")
-    assert "step 90: score " in out
+    train = next(line for line in out.splitlines() if line.startswith("Train with it:")).partition(":")[2]
+    assert "step 90: score " in shell.fine(*shlex.split(train)[1:])
 
 
 def test_logs_list_and_sync(studied: Studied, shell: Shell) -> None:

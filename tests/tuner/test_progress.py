@@ -62,7 +62,7 @@ def test_off_a_terminal_it_prints_plain_lines_when_trials_have_ended() -> None:
     assert [line.partition(" of")[0] for line in lines] == ["study: 0", "study: 1", "study: 4", "study: 5"]
     assert "\x1b" not in stream.getvalue()
     assert "trial 4 leads: score 5; up0 l0 keep=0.2" in lines[-1]
-    assert "MLflow is 3 evaluations behind" in lines[-1]
+    assert "MLflow behind by 3" in lines[-1]
 
 
 def test_the_last_line_is_not_printed_twice() -> None:
@@ -70,6 +70,15 @@ def test_the_last_line_is_not_printed_twice() -> None:
     with Progress(stream=stream, clock=Clock()) as progress:
         progress.update(rows(2), spec=SPEC, elapsed=1, tracking_behind=0)
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_confirmation_shows_its_trainings_and_no_leader() -> None:
+    stream = io.StringIO()
+    pair = Row("confirmation", 0, "COMPLETE", None, 1000, {}, {}, (), 1.0, 0.0, 1.0, 0)
+    with Progress(stream=stream, clock=Clock(), confirming=True) as progress:
+        progress.update([*rows(2), pair], spec=SPEC, elapsed=1, tracking_behind=0)
+    assert stream.getvalue().startswith("study: 1 of 1 confirmations done")
+    assert "leads" not in stream.getvalue()
 
 
 def test_without_an_update_nothing_is_printed() -> None:
@@ -84,7 +93,8 @@ def test_on_a_terminal_it_draws_and_leaves_nothing_behind(terminal: Terminal) ->
         assert "starting Ray" in terminal.getvalue()
         progress.update(rows(2), spec=SPEC, elapsed=61, tracking_behind=0)
     drawn = terminal.getvalue()
-    assert "study: 2 of 9 proposals done · baseline 0 of 5 · 1 running · 1 min 01 s" in drawn
+    assert "study: 2 of 9 proposals done · 1 running · baseline 0 of 5" in drawn
+    assert "1 min 01 s" in drawn
     assert "trial 1 leads: score 2" in drawn
     assert drawn.rindex("\x1b[2K") > drawn.rindex("trial 1 leads")  # erased: the last screen takes its place
 

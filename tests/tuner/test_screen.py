@@ -20,6 +20,7 @@ from tuner.screen import (
     standing,
     status,
     time_left,
+    timing,
 )
 from tuner.spec import load_spec
 
@@ -131,17 +132,20 @@ def test_settings_in_one_line() -> None:
 
 def test_the_status_counts_each_way_of_ending_apart() -> None:
     running = [row(5, steps=()), row(3, "baseline", steps=())]
-    text = status(PROPOSALS + BASELINES + running, SPEC, elapsed=133, left=61, behind=2)
-    assert text == (
-        "5 of 6 proposals done (1 pruned, 1 diverged, 1 failed) · baseline 3 of 4 · 2 running · 2 min 13 s, "
-        "about 1 min 01 s left · MLflow is 2 evaluations behind"
+    assert status(PROPOSALS + BASELINES + running, SPEC) == (
+        "5 of 6 proposals done (1 pruned, 1 diverged, 1 failed) · 2 running · baseline 3 of 4"
     )
 
 
 def test_a_confirmation_counts_its_own_trainings() -> None:
     pairs = [row(0, "confirmation", value=1.0), *(row(i, "confirmation", steps=()) for i in (1, 2))]
-    text = status(PROPOSALS + BASELINES + pairs, SPEC, elapsed=5, left=None, behind=0, confirming=True)
-    assert text == "1 of 3 confirmations done · 2 to go · 5 s, time left not known yet"
+    text = status(PROPOSALS + BASELINES + pairs, SPEC, confirming=True)
+    assert text == "1 of 3 confirmations done · 2 to go"
+
+
+def test_the_timing_says_what_is_not_known_and_what_mlflow_lacks() -> None:
+    assert timing(5, None, 0) == "5 s, time left not known yet"
+    assert timing(133, 61, 2) == "2 min 13 s, about 1 min 01 s left · MLflow behind by 2"
 
 
 def test_the_leaders_line_compares_as_soon_as_a_baseline_has_finished() -> None:
