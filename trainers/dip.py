@@ -1,4 +1,4 @@
-"""Deep Image Prior (arXiv 1711.10925): a network that is fitted to one noisy picture draws the clean one first."""
+"""Deep Image Prior (arXiv 1711.10925): a network fitted to one noisy picture draws the clean one first."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from trainers.plan import DipOptions, Plan
 from trainers.psnr import LOSS, PSNR, PSNR_RAW, SSIM, psnr, ssim
 from trainers.settings import Mistake
 from trainers.sparsity import attach
-from trainers.training import Evaluation, Metrics, Pictures, Training, run
+from trainers.training import Evaluation, Metrics, Pictures, Training, run, streams
 
 INPUT_SCALE = 0.1  # the network's input is uniform in [0, 0.1), as in the reference implementation
 
@@ -41,16 +41,16 @@ def train_dip(
 class DipTraining(Training):
     """min over weights of mean (f(z + n) - y)² + penalties, by Adam, with fresh noise n at each step.
 
-    y is the degraded picture, z a fixed random input. Where the network cannot halve the picture's sides, y is
-    padded by reflection, and the output is cropped before it is scored. The restored picture is the average of
-    the outputs x_t, a_t = γ a_{t-1} + (1 - γ) x_t, over its missing weight: a_t / (1 - γᵗ).
+    y is the degraded picture, z a fixed random input. Where the network cannot halve the picture's sides, y
+    is padded by reflection, and the output is cropped before it is scored. The restored picture is the
+    average of the outputs x_t, a_t = γ a_{t-1} + (1 - γ) x_t, corrected for its start: a_t / (1 - γᵗ).
     """
 
     def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
         options = plan.options
         if not isinstance(options, DipOptions):
-            raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of task 'dip'")
-        data, training, _ = np.random.SeedSequence(seed).spawn(3)
+            raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of 'dip'")
+        data, training, _ = streams(seed)
         self.clean = images.load(options.image, size=options.size, grey=options.grey)
         self.noisy = degrade(self.clean, options.degradation, np.random.default_rng(data))
         self.device, self.decay = torch.device(device), plan.value("average")
@@ -146,6 +146,8 @@ def _padded(picture: NDArray[np.float32], sides: tuple[int, ...]) -> tuple[Tenso
 
 
 def _adam(network: torch.nn.Module, lr: float, device: torch.device) -> torch.optim.Adam:
-    """One fused kernel a step; the rate is a tensor, and on a GPU the step count too, so a step can be captured."""
-    rate = torch.tensor(lr, dtype=torch.float32, device=device)
-    return torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=device.type == "cuda")
+    """One fused kernel a step. The rate is a tensor, and on a GPU the step count too: it can be captured."""
+    adam = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=device.type == "cuda")
+    for group in adam.param_groups:
+        group["lr"] = torch.tensor(lr, dtype=torch.float32, device=device)
+    return adam

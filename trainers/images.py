@@ -97,7 +97,7 @@ def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
         if deep.min() < 0 or deep.max() > 65535:
             raise Mistake(f"image {image!r} has values from {deep.min()} to {deep.max()}, but grey pictures "
                           "are read with 8 or 16 bits: save it with one of these")
-        return (deep[..., None] / 65535).astype(np.float32)
+        return np.asarray(deep[..., None] / 65535, np.float32)
     if picture.mode == "F":
         raise Mistake(f"image {image!r} holds floating-point values of unknown range: "
                       "save it with 8 or 16 bits")
@@ -107,7 +107,7 @@ def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
         flat = Image.alpha_composite(white, layered).convert("RGB")
         picture = flat.convert("L") if picture.mode in ("L", "LA", "1") else flat
     kept = picture.convert("L" if picture.mode in ("1", "L", "LA", "La") else "RGB")
-    pixels = np.asarray(kept, np.float32) / 255
+    pixels = np.asarray(kept, np.float32) / np.float32(255)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -118,12 +118,12 @@ def _centre_square(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Lanczos, whose support grows with the factor: no aliasing. In floats, since 8 bits would round."""
+    """A triangle as wide as the factor asks (bilinear, antialiased); in floats, since 8 bits would round."""
     if pixels.shape[:2] == (size, size):
         return pixels
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0))
-    small = [channel.resize((size, size), Image.Resampling.LANCZOS) for channel in channels]
-    return np.clip(np.stack([np.asarray(channel, np.float32) for channel in small], axis=2), 0, 1)
+    small = [channel.resize((size, size), Image.Resampling.BILINEAR) for channel in channels]
+    return np.stack([np.asarray(channel, np.float32) for channel in small], axis=2)
 
 
 def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -115,7 +115,7 @@ class SkipNetwork(Frozen):
 
         The innermost scale keeps two pixels, since its reflection padding needs one beyond the border.
         """
-        unit = 2**self.scales
+        unit = 1 << self.scales
         if side <= unit:
             raise Mistake(f"the picture has a side of {side} pixels, but a network of {self.scales} scales "
                           f"needs more than {unit}: take fewer scales or a larger picture")

@@ -54,6 +54,14 @@ class Training(ABC):
         """Become the training that wrote the state."""
 
 
+def streams(seed: int) -> tuple[np.random.SeedSequence, np.random.SeedSequence, np.random.SeedSequence]:
+    """The three independent streams of a training's seed: data, training, evaluation."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise Mistake(f"seed is {seed!r}, but it must be an integer of at least 0")
+    data, training, evaluation = np.random.SeedSequence(seed).spawn(3)
+    return data, training, evaluation
+
+
 def run(
     training: Training,
     *,
@@ -99,8 +107,9 @@ def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -
     mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
     for key in sorted(theirs.keys() | mine.keys(), reverse=True):  # the seed first
         if theirs.get(key) != mine.get(key):
-            raise Mistake(f"the checkpoint in {folder} belongs to another training ({key} is {theirs.get(key)} "
-                          f"there and {mine.get(key)} here): take another folder, or remove that one")
+            raise Mistake(f"the checkpoint in {folder} belongs to another training ({key} is "
+                          f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "
+                          "remove that one")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

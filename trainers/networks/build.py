@@ -1,36 +1,47 @@
-"""The list of networks, and how any of them is made: initialised from a generator of its own."""
+"""The list of networks, and how any of them is made: drawn from a generator of its own."""
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from trainers.networks.skip import Skip
 from trainers.plan import SkipNetwork
 
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
 
+_DRAWS = {
+    Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_,
+    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial,
+}  # fmt: skip
+
 
 def build(config: SkipNetwork, *, out_channels: int, generator: torch.Generator) -> Skip:
-    """The network on the CPU in training mode, initialised from the generator; no global state is touched."""
-    with torch.device("meta"):  # no memory, and above all no draws from the global generator
-        network = NETWORKS[config.kind](config, out_channels)
-    network.to_empty(device="cpu")
-    initialise(network, generator)
-    return network
+    """The network on the CPU in training mode, initialised from the generator (one of the CPU).
+
+    It is the same, bit for bit, as one that PyTorch initialises after `torch.manual_seed` with that seed.
+    """
+    with DrawFrom(generator):
+        return NETWORKS[config.kind](config, out_channels)
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's own initialisation, in order of construction, but drawn from the generator."""
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.weight[0].numel())
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-        elif next(module.parameters(recurse=False), None) is not None:
-            raise TypeError(f"{name} is a {type(module).__name__}, but only Conv2d and BatchNorm2d are "
-                            "initialised here: add its rule to trainers/networks/build.py")
+class DrawFrom(TorchFunctionMode):
+    """Within it, what draws without naming a generator draws from this one.
+
+    Modules initialise themselves from PyTorch's global generator and offer no other. Seeding that one and
+    putting it back would disturb whoever else draws from it meanwhile.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is None and (func in _DRAWS or "generator" in kwargs):
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)

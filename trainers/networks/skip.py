@@ -33,7 +33,7 @@ class Skip(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2, mode=config.upsample)
         for site in self.decoders:
             self.add_module(f"decode_{site}", nn.Sequential(
-                nn.BatchNorm2d(width + config.skip), *_conv(width + config.skip, width, 3), _act(),
+                _norm(width + config.skip), *_conv(width + config.skip, width, 3), _act(),
                 *_conv(width, width, 1)))
             self.add_module(site, _act())
         self.to_picture = nn.Conv2d(width, out_channels, 1)
@@ -62,13 +62,19 @@ class Skip(nn.Module):
         return torch.sigmoid(self.to_picture(x))
 
     def _run(self, block: str, site: str, x: Tensor) -> Tensor:
-        return self.get_submodule(site)(self.get_submodule(block)(x))
+        y: Tensor = self.get_submodule(site)(self.get_submodule(block)(x))
+        return y
 
 
 def _conv(channels: int, out_channels: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     """A convolution that pads by reflection, and its BatchNorm."""
     return (nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, padding_mode="reflect"),
-            nn.BatchNorm2d(out_channels))
+            _norm(out_channels))
+
+
+def _norm(channels: int) -> nn.Module:
+    """Without running statistics, which nothing would use: the one picture is normalised by its own, always."""
+    return nn.BatchNorm2d(channels, track_running_stats=False)
 
 
 def _act() -> nn.Module:
