@@ -73,7 +73,7 @@ def _conv(channels: int, out_channels: int, kernel: int, stride: int = 1) -> tup
 
 
 def _norm(channels: int) -> nn.Module:
-    """Without running statistics, which nothing would use: the one picture is normalised by its own, always."""
+    """Without running statistics, which nothing would use: one picture is normalised by its own."""
     return nn.BatchNorm2d(channels, track_running_stats=False)
 
 

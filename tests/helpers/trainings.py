@@ -1,0 +1,94 @@
+"""A small plan for every task of ours; run as a program, it goes on with trainings that another saved.
+
+    python trainings.py TASK SEED FOLDER…    prints the evaluations of each folder as JSON
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.dip import DipTraining
+from trainers.plan import Plan
+from trainers.settings import L0, L1, L0Inf
+from trainers.tasks import find_task, make_plan
+from trainers.training import Evaluation, Training
+
+SMALL_DIP = {"size": 20, "network": {"width": 6, "scales": 2, "input_channels": 8}}
+PLANS: dict[str, Plan] = {
+    # 20 pixels are no multiple of 8 and the network has 3 scales, so the picture is padded, too
+    "dip": make_plan(
+        find_task("dip"),
+        SMALL_DIP | {"network": {"width": 6, "scales": 3, "input_channels": 8}},
+        settings={"up0": L0(keep=0.25), "down1": L0Inf(k=2), "code": L1(weight=0.01)},
+        extras={"lr": 0.02},
+        evaluate_at=(2, 3, 6),
+    )
+}
+TRAININGS: dict[str, type[DipTraining]] = {"dip": DipTraining}  # the object that a task's `train` runs
+
+
+def small_dip(**changes: Any) -> Plan:
+    """The smallest Deep Image Prior worth running: 2 ms a step."""
+    options = SMALL_DIP | changes.pop("options", {})
+    return make_plan(find_task("dip"), options, **{"evaluate_at": (2, 4), **changes})
+
+
+def plain(evaluation: Evaluation) -> dict[str, Any]:
+    """All bits of an evaluation, as JSON."""
+    pictures = {
+        name: [*pixels.shape, str(pixels.dtype), hashlib.sha256(pixels.tobytes()).hexdigest()]
+        for name, pixels in evaluation.pictures.items()
+    }
+    metrics = {name: float(value).hex() for name, value in evaluation.metrics.items()}
+    return {"step": evaluation.step, "metrics": metrics, "pictures": pictures}
+
+
+def bits(state: Any) -> Any:
+    """A state with tensors as their bytes, so that == compares every bit."""
+    if isinstance(state, torch.Tensor):
+        return [str(state.dtype), list(state.shape), state.reshape(-1).view(torch.uint8).tolist()]
+    if isinstance(state, dict):
+        return {key: bits(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [bits(value) for value in state]
+    return state
+
+
+class Dies(Training):
+    """A training that is killed before step `at`, and counts what it did."""
+
+    def __init__(self, training: Training, at: int | None = None) -> None:
+        self.training, self.at = training, at
+        self.steps = self.evaluations = 0
+
+    def step(self) -> None:
+        if self.steps == self.at:
+            raise KeyboardInterrupt
+        self.steps += 1
+        self.training.step()
+
+    def evaluate(self) -> Any:
+        self.evaluations += 1
+        return self.training.evaluate()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.training.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.training.load_state_dict(state)
+
+
+def main(task: str, seed: str, *folders: str) -> None:
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    train = find_task(task).train
+    runs = [train(PLANS[task], seed=int(seed), folder=Path(folder)) for folder in folders]
+    print(json.dumps([[plain(evaluation) for evaluation in run] for run in runs]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
