@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from trainers.settings import strength_of
+from trainers.settings import Mistake, SettingsFile, strength_of
 from trainers.tasks import find_task, sites_of
 from tuner import tracking as names
 from tuner.confirm import confirmations
@@ -29,7 +29,7 @@ from tuner.exported import (
     sites_of_row,
     text_of,
 )
-from tuner.runs import Point, Run, safe
+from tuner.runs import Point, Run, experiment_of, safe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +96,7 @@ class Projection:
 
     def _look_up(self) -> _There:
         client, spec = names.connect(self._tracking), self._record.spec
-        experiment = _experiment(client, spec.task, self._tracking)
+        experiment = experiment_of(client, spec.task, self._tracking)
         query = f"tags.{names.STUDY_UUID} = '{self._record.uuid}'"
         found = names.search(client, query, order_by=["attributes.start_time DESC"])
         runs = {run.data.tags.get(names.TRIAL, ""): Run(client, run) for run in found}  # of two the earlier
@@ -146,7 +146,7 @@ class Projection:
             run.pictures += 1
         if row.state != "RUNNING":
             if not run.has(names.SETTINGS_FILE):  # once: a later version of this program did not train it
-                run.put(names.SETTINGS_FILE, self._settings_text(run, row))
+                run.put(names.SETTINGS_FILE, text_of(self._settings_file(run, row)))
             run.end(_STATUS[row.state], _milliseconds(row.finished or row.started))
         points = [point for one in row.evaluations[run.evaluations :] for point in _points(one)]
         run.evaluations = len(row.evaluations)
@@ -165,10 +165,10 @@ class Projection:
             tags[names.CONFIRMED] = confirmed
         return tags
 
-    def _settings_text(self, run: Run, row: "Row") -> str:
+    def _settings_file(self, run: Run, row: "Row") -> SettingsFile:
         """The trial's exported file, without the comparisons, which may still change: `export` adds them."""
         study = {"uuid": self._record.uuid, "run": run.id}
-        return text_of(settings_file_of(row, self._record.spec, shapes=self._all_shapes(), study=study))
+        return settings_file_of(row, self._record.spec, shapes=self._all_shapes(), study=study)
 
     def _all_shapes(self) -> Shapes:
         if self._shapes is None:
@@ -212,8 +212,13 @@ class Projection:
         """The leader's file, complete: the very text that `export` writes."""
         if self._best == (there, row, baseline, confirmed):
             return
-        known = None if confirmed is None else json.loads(confirmed)
-        content = downloaded(there.client, there.trials[row.label].id)
+        from mlflow.exceptions import MlflowException
+
+        known, run = None if confirmed is None else json.loads(confirmed), there.trials[row.label]
+        try:
+            content = downloaded(there.client, run.id)
+        except (MlflowException, OSError, Mistake):  # somebody removed it, or the next request fails as well
+            content = self._settings_file(run, row)
         there.study.put(names.BEST_FILE, text_of(compared(content, baseline, known)))
         self._best = (there, row, baseline, confirmed)
 
@@ -249,29 +254,6 @@ class Projection:
             local = Path(folder) / Path(name).name
             files.get_file(there, str(local))
             yield local
-
-
-def _experiment(client: "MlflowClient", task: str, tracking: str) -> str:
-    """The experiment of a task, made where it is not there; with SQLite its artifacts lie beside the file."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(task)
-    if found is None:
-        place = None
-        if tracking.startswith("sqlite"):
-            file = Path(names.sqlite_file(tracking)).resolve()
-            place = (file.parent / "mlartifacts" / re.sub(r"\W", "_", task)).as_uri()
-        try:
-            return client.create_experiment(task, artifact_location=place)
-        except (
-            MlflowException
-        ):  # another study was faster, or it is something that the next line raises again
-            found = client.get_experiment_by_name(task)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
 
 
 def _is_about_one_run(error: Exception) -> bool:

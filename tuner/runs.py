@@ -6,6 +6,7 @@ there, by this process or another, and a run that is complete costs nothing.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -103,6 +104,29 @@ class Run:
         told.append(RunTag(names.DELIVERED, delivered))
         self._client.log_batch(self.id, metrics=metrics[-1], params=params[-1], tags=told)
         self._delivered = delivered
+
+
+def experiment_of(client: "MlflowClient", task: str, tracking: str) -> str:
+    """The experiment of a task, made where it is not there; with SQLite its artifacts lie beside the file."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(task)
+    if found is None:
+        place = None
+        if tracking.startswith("sqlite"):
+            file = Path(names.sqlite_file(tracking)).resolve()
+            place = (file.parent / "mlartifacts" / re.sub(r"\W", "_", task)).as_uri()
+        try:
+            return client.create_experiment(task, artifact_location=place)
+        except (
+            MlflowException
+        ):  # another study was faster, or it is something that the next line raises again
+            found = client.get_experiment_by_name(task)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def safe(name: str) -> str:

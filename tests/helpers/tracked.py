@@ -29,6 +29,7 @@ def _train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = 
     raise RuntimeError("played by hand")
 
 
+LOWER = Task("lower", "score", "minimize", _train, sites={"up0": (8, 8, 8)})
 # More sites than MLflow takes parameters in a batch, and one whose name it does not take.
 WIDE = Task(
     "wide",

@@ -288,7 +288,8 @@ def test_confirmations_of_a_record(tmp_path: Path) -> None:
 
 
 def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:
-    spec = freeze(load_spec({"name": "a", "plan": {"image": "camera", "size": 32, "network": {"width": 4, "scales": 2}}}))
+    plan = {"image": "camera", "size": 32, "network": {"width": 4, "scales": 2}}
+    spec = freeze(load_spec({"name": "a", "plan": plan}))
     rows = [row("proposal", 0, {"up0": L0(keep=0.2)}, value=1.0)]
     for pair in range(2):
         for settings, value in ((rows[0].settings, 2.0), ({}, 1.0)):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,18 @@ def test_a_run_that_is_refused_does_not_hold_up_the_others(store: str, tmp_path:
     assert one.project(), one.problem  # the deleted run is made anew
     assert history(store, runs(store)["0"], "score") == [(30, 20), (90, 21)]
     assert runs(store)["0"].info.run_id != lost
+
+
+def test_a_leader_whose_file_was_removed_is_told_again(store: str, tmp_path: Path) -> None:
+    record = study(tmp_path)
+    play(record, "proposal", [20, 22], settings=UP)
+    project(record, store, tmp_path)
+    shutil.rmtree(runs(store)["0"].info.artifact_uri.removeprefix("file://"))
+    play(record, "baseline", [20, 21])
+    project(record, store, tmp_path)
+    parent = runs(store)["study"].info.run_id
+    best = load(MlflowClient(store).download_artifacts(parent, "best_settings.json", str(tmp_path)))
+    assert (dict(best), best.baseline) == (UP, {"mean": 21, "sd": None, "seeds": [0]})
 
 
 def test_an_experiment_that_was_deleted_is_restored(store: str, tmp_path: Path) -> None:
