@@ -13,8 +13,10 @@ from trainers.plan import SkipNetwork
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
 
 _DRAWS = {
-    Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_,
-    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial,
+    Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_, Tensor.cauchy_,
+    Tensor.log_normal_, Tensor.geometric_, torch.rand, torch.rand_like, torch.randn, torch.randn_like,
+    torch.randint, torch.randint_like, torch.randperm, torch.normal, torch.bernoulli, torch.poisson,
+    torch.multinomial,
 }  # fmt: skip
 
 
