@@ -61,7 +61,7 @@ check: .venv/installed
 	for package in .venv/lib/python*/site-packages/*.dist-info; do
 		if [ -d "$$package" ] && [ ! -e "$$package/RECORD" ]; then rm -r "$$package"; fi
 	done
-	echo "Installing into .venv with $$python (Python $$version): about 6.5 GB and some minutes"
 	if ! admitted $(BIN)/python || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$python" -m venv --clear .venv; fi
+	echo "Installing into .venv with $$($(BIN)/python --version): about 6.5 GB and some minutes"
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
 	touch $@
