@@ -101,16 +101,21 @@ def check(tracking: str) -> None:
 
 def connect(tracking: str) -> "MlflowClient":
     """A client of an address that has just answered; raises as `check`."""
-    shown = without_password(tracking)
     _import_quietly()  # not within the time that the address has
     try:
         with _one_at_a_time(tracking):
             return _within(_OPEN if tracking.startswith("sqlite") else _ANSWER, lambda: _answering(tracking))
     except Exception as error:
-        raise RuntimeError(
-            f"MLflow at {shown} does not answer ({why(error)}): "
-            "start it, or name another address with --tracking"
-        ) from error
+        raise RuntimeError(_no_answer(tracking, error)) from error
+
+
+def _no_answer(tracking: str, error: Exception) -> str:
+    told = "refuses" if "failed with error code" in str(error) else "does not answer"
+    way = "start it, or name another address with --tracking"
+    if "Host header" in str(error):
+        address = urlsplit(tracking)
+        way = f"start the server with --allowed-hosts {address.hostname},{address.hostname}:{address.port}"
+    return f"MLflow at {without_password(tracking)} {told} ({why(error)}): {way}"
 
 
 def why(error: BaseException) -> str:
@@ -199,7 +204,7 @@ class Tracker:
         return self._projection.behind(rows)
 
     def project(self) -> bool:
-        """Copy what MLflow lacks, once and in the calling thread; never raises, says whether all went well."""
+        """Copy what MLflow lacks, once and in this thread; never raises, but says whether all went well."""
         with self._passing:
             try:
                 if self._projection is None:

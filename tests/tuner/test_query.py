@@ -22,7 +22,7 @@ KEYS = [
 
 @pytest.fixture(scope="module")
 def place(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with `mlflow.db`: studies mine, lower (minimised), new (nothing finished), and two called twin."""
+    """A root with `mlflow.db`: mine, lower (minimised), new (nothing finished), and two called twin."""
     root = tmp_path_factory.mktemp("root")
     shutil.copyfile(empty_store, root / "mlflow.db")
     mine = study(root / "records" / "mine")

@@ -2,10 +2,9 @@
 
 import http.server
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,21 +67,15 @@ def test_other_texts_stay_as_they_are() -> None:
         assert without_password(text) == text
 
 
-def test_check_makes_one_sqlite_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    """In a process of its own: what MLflow prints or leaves lying about would show here."""
+def test_two_processes_make_one_sqlite_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    """At once, for they race in MLflow's migration; what MLflow prints or leaves lying about shows here, too."""
     (tmp_path / "here").mkdir()
     code = f"from tuner.tracking import check; check('sqlite:///{tmp_path}/root/mlflow.db')"
-    assert python(code, tmp_path / "here") == (0, "", "")
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(python, code, tmp_path / "here") for _ in range(2)]
+    assert [one.result() for one in both] == [(0, "", "")] * 2
     assert list((tmp_path / "here").iterdir()) == []
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["mlflow.db"]
-
-
-def test_two_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
-    code = f"import mlflow; from tuner.tracking import check; check('sqlite:///{tmp_path}/mlflow.db')"
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    assert [(one.communicate()[1], one.returncode) for one in both] == [("", 0)] * 2
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
@@ -100,6 +93,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_server_answers(server: Server) -> None:
     check(server.url)
+
+
+def test_a_server_that_does_not_know_its_own_name(server: Server) -> None:
+    with pytest.raises(RuntimeError, match=r"refuses .*403.*Host header") as caught:
+        check(f"http://127.1:{server.port}")
+    assert str(caught.value).endswith(f": start the server with --allowed-hosts 127.1,127.1:{server.port}")
 
 
 def test_an_address_where_nobody_listens() -> None:
@@ -131,7 +130,7 @@ def test_a_server_that_is_no_mlflow() -> None:
     )  # knows no method: 501
     threading.Thread(target=other.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(RuntimeError, match=r"does not answer .*501"):
+        with pytest.raises(RuntimeError, match=r"refuses .*501"):
             check(f"http://127.0.0.1:{other.server_port}")
     finally:
         other.shutdown()
