@@ -38,7 +38,7 @@ def _read_settings(entries: Any) -> dict[str, Regularizer]:
     if not isinstance(entries, Mapping):
         raise Mistake(f"settings is {entries!r}, but it maps a site to a regularizer: "
                       "write for example {up0: {kind: l0, keep: 0.2}}")
-    return {site: from_json(entry, f"settings.{site}") if isinstance(entry, Mapping) else entry
+    return {site: entry if isinstance(entry, Regularizer) else from_json(entry, f"settings.{site}")
             for site, entry in entries.items()}
 
 
@@ -158,7 +158,9 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
     model is what was validated (its keys are listed where one is unknown), prefix the place of the whole in
     the user's file, for example "plan".
     """
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A misspelt key is both unknown and missing; the first of these says what to do.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Mistake):
         return cause

@@ -185,7 +185,8 @@ def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
     """The sites of a plan's network with their (C, H, W), in order of execution."""
     sites = task.sites(plan) if callable(task.sites) else task.sites
     for name, shape in sites.items():
-        if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
+        sides = shape if isinstance(shape, Sequence) else ()
+        if len(sides) != 3 or any(not isinstance(side, int) or side < 1 for side in sides):
             raise Mistake(f"site {name!r} of task {task.name} has the shape {shape!r}, "
                           "but it must be three positive integers (C, H, W)")
     return dict(sites)

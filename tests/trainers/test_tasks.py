@@ -1,0 +1,208 @@
+"""Tasks by name, plans checked against their task, sites and metrics of a plan; a user's own task too."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import BaseModel
+
+from trainers.settings import L0, L1, L0Inf, Mistake
+from trainers.tasks import (
+    TASKS,
+    Task,
+    extras_of,
+    find_task,
+    make_plan,
+    metric_of,
+    network_of,
+    options_model,
+    plan_from_json,
+    sites_of,
+)
+
+DIP = TASKS["dip"]
+SMALL = {"size": 48, "network": {"width": 8, "scales": 3}}
+
+
+def own(**changes: Any) -> Task:
+    parts: dict[str, Any] = {
+        "name": "mine", "metric": "fid", "direction": "minimize", "train": lambda plan, **_: iter(()),
+        "sites": {"h0": (64, 2, 2), "code": (4, 8, 8)}, "options": {"lr": 0.1, "depth": 3, "network": "tiny"},
+    }  # fmt: skip
+    return Task(**(parts | changes))
+
+
+# --- finding ---------------------------------------------------------------------------------------
+
+
+def test_ours_are_found_by_their_own_names() -> None:
+    assert all(find_task(name) is task and task.name == name for name, task in TASKS.items())
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(Mistake, match="task is 'gna', but the known tasks are dip; one of your own"):
+        find_task("gna")
+
+
+def test_a_users_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "someones_tasks.py").write_text(
+        "from trainers.tasks import Task\n"
+        "MINE = Task('mine', 'fid', 'minimize', lambda plan, **_: iter(()), sites={'h0': (1, 2, 3)})\n"
+        "OTHER = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_task("someones_tasks:MINE").name == "mine"
+    for name, told in {
+        "someones_tasks:YOURS": "cannot be imported .*YOURS",
+        "someones_task:MINE": "cannot be imported .*No module named 'someones_task'",
+        "someones_tasks:OTHER": "that is a int: it must be a trainers.tasks.Task",
+        "someones_tasks:": "the known tasks are",
+        ":MINE": "the known tasks are",
+    }.items():
+        with pytest.raises(Mistake, match=told):
+            find_task(name)
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"name": ""}, "name of a Task is ''"),
+    ({"metric": 3}, "metric of a Task is 3"),
+    ({"direction": "up"}, "direction of task mine is 'up', but it must be 'minimize' or 'maximize'"),
+    ({"train": "train"}, "train of task mine is 'train', but it must be a function"),
+])  # fmt: skip
+def test_a_task_checks_its_parts(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(Mistake, match=told):
+        own(**changes)
+
+
+# --- options and extras ----------------------------------------------------------------------------
+
+
+def test_options_are_typed_by_their_defaults() -> None:
+    plan = make_plan(own(), {"lr": "1e-3", "depth": 5}, evaluate_at=(1,))  # YAML reads 1e-3 as a text
+    assert plan.options.model_dump() == {"lr": 0.001, "depth": 5, "network": "tiny"}
+    for options, told in {
+        ("lr", "fast"): "plan.lr is 'fast', but it must be a valid number",
+        ("depth", 2.5): "plan.depth is 2.5, but it must be a valid integer",
+        ("lr", float("nan")): "plan.lr is nan, but it must be a finite number",
+        ("dept", 3): "plan.dept is not a known key; did you mean depth",
+    }.items():
+        with pytest.raises(Mistake, match=told):
+            make_plan(own(), dict([options]), evaluate_at=(1,))
+
+
+def test_names_that_pydantic_uses_itself_are_fine_and_others_are_refused(recwarn: Any) -> None:
+    model = options_model(own(options={"copy": 3, "json": "x", "model_name": "y", "none": None}))
+    assert model(copy=4, none=[1]).model_dump() == {"copy": 4, "json": "x", "model_name": "y", "none": [1]}
+    assert not recwarn.list
+    for name in ("_private", "two words", "", 3):
+        with pytest.raises(Mistake, match="a key must be a word"):
+            options_model(own(options={name: 1}))
+
+
+def test_options_may_be_a_model() -> None:
+    class Options(BaseModel):
+        lr: float = 0.5
+
+    assert make_plan(own(options=Options), {}, evaluate_at=(1,)).options == Options()
+
+
+def test_extras_are_the_options_with_a_fraction_and_keep_their_ranges() -> None:
+    assert extras_of(make_plan(DIP, SMALL, evaluate_at=(1,)).options) == ["lr", "input_noise", "average"]
+    assert make_plan(own(), {}, extras={"lr": 0.3}, evaluate_at=(1,)).value("lr") == 0.3
+    for task, extras, told in [
+        (DIP, {"size": 96.0}, "extras.size is not an option of task dip .* lr, input_noise, average"),
+        (DIP, {"lr": -1.0}, "plan.lr is -1.0, but it must be greater than 0"),
+        (own(options={"depth": 3}), {"depth": 3.0}, "those are none"),
+    ]:
+        with pytest.raises(Mistake, match=told):
+            make_plan(task, {}, extras=extras, evaluate_at=(1,))
+
+
+# --- settings and sites ----------------------------------------------------------------------------
+
+
+def test_sites_of_deep_image_prior_follow_the_picture_and_the_network(tmp_path: Path) -> None:
+    plan = make_plan(DIP, SMALL, evaluate_at=(1,))
+    assert sites_of(DIP, plan) == {
+        "down0": (8, 24, 24), "down1": (8, 12, 12), "down2": (8, 6, 6),
+        "up0": (8, 12, 12), "up1": (8, 24, 24), "code": (8, 48, 48),
+    }  # fmt: skip
+    Image.new("L", (40, 30)).save(tmp_path / "a.png")
+    options = SMALL | {"size": None, "image": str(tmp_path / "a.png")}
+    assert sites_of(DIP, make_plan(DIP, options, evaluate_at=(1,)))["code"] == (8, 32, 40)
+
+
+def test_asking_for_sites_needs_no_torch() -> None:
+    program = (
+        "import sys; from trainers.tasks import *; from trainers.settings import L0\n"
+        "make_plan(TASKS['dip'], {'size': 48}, settings={'up0': L0(0.5)}, evaluate_at=(1,))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_site_is_refused_with_the_known_ones() -> None:
+    told = "settings name the site 'up9', but the sites of skip are down0, down1, down2, up0, up1, code"
+    with pytest.raises(Mistake, match=told):
+        make_plan(DIP, SMALL, settings={"up0": L0(0.5), "up9": L1(0.1)}, evaluate_at=(1,))
+    with pytest.raises(Mistake, match="the sites of tiny are h0, code"):
+        make_plan(own(), {}, settings={"h1": L0Inf(2)}, evaluate_at=(1,))
+
+
+def test_a_picture_that_is_none_is_found_when_its_sites_are_asked_for() -> None:
+    plan = make_plan(DIP, {"image": "astronot"}, evaluate_at=(1,))
+    with pytest.raises(Mistake, match="image is 'astronot'"):
+        sites_of(DIP, plan)
+
+
+def test_sites_may_be_a_function_of_the_plan_and_are_checked() -> None:
+    task = own(sites=lambda plan: {"h0": (plan.options.depth, 2, 2)})
+    assert sites_of(task, make_plan(task, {"depth": 7}, evaluate_at=(1,))) == {"h0": (7, 2, 2)}
+    for shape in [(1, 2), (0, 2, 2), (1.5, 2, 2), 7]:
+        bad = own(sites={"h0": shape})
+        with pytest.raises(Mistake, match=r"site 'h0' of task mine has the shape .* three positive integers"):
+            sites_of(bad, make_plan(bad, {}, evaluate_at=(1,)))
+
+
+def test_the_metric_is_the_plans_objective_where_the_task_has_one() -> None:
+    assert metric_of(DIP, make_plan(DIP, SMALL, evaluate_at=(1,))) == "psnr"
+    assert metric_of(DIP, make_plan(DIP, SMALL | {"objective": "ssim"}, evaluate_at=(1,))) == "ssim"
+    assert metric_of(own(), make_plan(own(), {}, evaluate_at=(1,))) == "fid"
+
+
+def test_the_network_has_the_plans_name_for_it_or_the_tasks() -> None:
+    assert network_of(make_plan(DIP, SMALL, evaluate_at=(1,))) == "skip"
+    assert network_of(make_plan(own(), {}, evaluate_at=(1,))) == "tiny"
+    assert network_of(make_plan(own(options={}), {}, evaluate_at=(1,))) == "mine"
+
+
+# --- read back -------------------------------------------------------------------------------------
+
+
+def test_a_dumped_plan_is_read_back_with_other_settings() -> None:
+    plan = make_plan(DIP, SMALL, settings={"up0": L0(0.5)}, extras={"lr": 0.02}, evaluate_at=(2, 4))
+    entry = plan.model_dump(mode="json")
+    assert plan_from_json(entry, settings=plan.settings) == plan
+    assert plan_from_json(entry).settings == {}
+    bare = {key: entry[key] for key in ("task", "options", "evaluate_at")}
+    assert plan_from_json(bare) == make_plan(DIP, SMALL, evaluate_at=(2, 4))
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"task": "os:path"}, "plan.task is 'os:path', but a file can name only dip: give the spec of a task"),
+    ({"task": ["dip"]}, "plan.task is"),
+    ({"steps": 4}, "plan.steps is not a known key; the known keys are task, options"),
+    ({"options": [1]}, r"plan.options is \[1\], but it must be a mapping"),
+    ({"extras": 3}, "plan.extras is 3, but it must be a mapping"),
+    ({"evaluate_at": 3}, "evaluate_at is 3, but it must be a valid tuple"),
+    ({"evaluate_at": [4, 2]}, "ascending order"),
+    ({"options": {"foo": 3}}, "plan.foo is not a known key"),
+    ({"checkpoint_every": "often"}, "checkpoint_every is 'often', but it must be a valid number"),
+])  # fmt: skip
+def test_a_damaged_entry_is_a_mistake_and_imports_nothing(changes: dict[str, Any], told: str) -> None:
+    entry = make_plan(DIP, SMALL, evaluate_at=(2, 4)).model_dump(mode="json") | changes
+    with pytest.raises(Mistake, match=told):
+        plan_from_json(entry)
