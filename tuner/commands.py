@@ -191,18 +191,20 @@ def export(session: Session, name: str, output: str | None, package: str | None,
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
     apply = f"trainers.sparsity.attach(network, {str(path)!r}), as README shows"
-    train = _train_command(path, session.folder / name / "spec.yaml")
+    train = _train_command(path, session.folder)
     print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
 
 
-def _train_command(path: Path, spec: Path) -> str:
+def _train_command(path: Path, root: Path) -> str:
     """`train` with the file; a user's own task is imported only because a spec that they name says so."""
     from trainers.settings import load
     from trainers.tasks import TASKS
     from tuner.called import Commands
 
-    words = ["train", "--settings", str(path)]
-    return Commands().line(*words, *([] if load(path).task in TASKS else ["--spec", str(spec)]))
+    content = load(path)
+    spec = root / str(content.provenance.get("study")) / "spec.yaml"
+    more = [] if content.task in TASKS else ["--spec", str(spec)]
+    return Commands().line("train", "--settings", str(path), *more)
 
 
 def _name(name: str) -> str:
