@@ -16,7 +16,9 @@ def gaussian(clean: Picture, degradation: Gaussian, generator: np.random.Generat
     clean: H×W×C in [0, 1]; σ in grey levels of 0 to 255. The draws are numpy's, so that they are the same
     on every device.
 
-        gaussian(np.full((8, 8, 1), 0.5, np.float32), Gaussian(sigma=25), np.random.default_rng(0))
+    >>> grey = np.full((200, 200, 1), 0.5, np.float32)
+    >>> round(float(gaussian(grey, Gaussian(sigma=25), np.random.default_rng(0)).std() * 255))
+    25
     """
     noise = generator.standard_normal(clean.shape, dtype=np.float32)
     return np.clip(clean + np.float32(degradation.sigma / 255) * noise, 0, 1)

@@ -30,10 +30,15 @@ def train_dip(
     device: str = "cpu",
     folder: str | os.PathLike[str] | None = None,
 ) -> Iterator[Evaluation]:
-    """Fit the plan's network to its degraded picture; see `trainers.training.run` for folder.
+    """Fit the plan's network to its degraded picture; see `trainers.training.run` for folder and errors.
 
-        plan = make_plan(find_task("dip"), {"size": 96}, evaluate_at=(100, 300, 900))
-        for e in train_dip(plan, seed=0): print(e.step, e.metrics["psnr"])
+    >>> from trainers.tasks import find_task, make_plan
+    >>> small = {"size": 32, "network": {"width": 8, "scales": 2}}
+    >>> plan = make_plan(find_task("dip"), small, evaluate_at=(10, 20))
+    >>> for e in train_dip(plan, seed=0):
+    ...     print(e.step, e.metrics["psnr"] > 8, e.pictures["comparison"].shape)
+    10 True (32, 96, 3)
+    20 True (32, 96, 3)
     """
     return run(DipTraining(plan, seed=seed, device=device), plan=plan, seed=seed, folder=folder)
 

@@ -47,7 +47,8 @@ def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[
     colour picture grey (ITU-R 601 luma). Orientation tags are obeyed, transparency lies on white, of several
     frames the first is taken. A Mistake says what is wrong with a picture that is not one.
 
-        load("astronaut", size=96).shape  # (96, 96, 3)
+    >>> load("astronaut", size=96).shape
+    (96, 96, 3)
     """
     if size is not None and size < SMALLEST:
         raise Mistake(f"size is {size}, but a picture needs at least {SMALLEST} pixels a side")

@@ -26,7 +26,8 @@ def psnr(restored: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
 
     Both are H×W×C in [0, 1]. Values that are not finite give a value that is not finite.
 
-        psnr(np.zeros((8, 8, 1)), np.full((8, 8, 1), 0.1))  # 20.0
+    >>> round(psnr(np.zeros((8, 8, 1)), np.full((8, 8, 1), 0.1)), 6)
+    20.0
     """
     _same_shape(restored, clean)
     error = float(np.mean(np.square(restored.astype(np.float64) - clean.astype(np.float64))))
@@ -37,6 +38,9 @@ def ssim(restored: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
     """Structural similarity as Wang et al. (2004) define it: Gaussian window of sd 1.5, mean over channels.
 
     Both are H×W×C in [0, 1] with sides of at least 11 pixels. 1 where equal.
+
+    >>> round(ssim(np.eye(16)[..., None], np.eye(16)[..., None]), 6)
+    1.0
     """
     _same_shape(restored, clean)
     if min(clean.shape[:2]) < SMALLEST:

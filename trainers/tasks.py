@@ -30,7 +30,8 @@ class Task:
     of execution, or a function of the plan that gives it. options: the task's own keys with their defaults,
     which type them, or a pydantic model.
 
-        Task("mine", "fid", "minimize", train, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3})
+    >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
+    'mine'
     """
 
     name: str
@@ -119,7 +120,10 @@ def make_plan(
 ) -> Plan:
     """Check everything that one training needs against its task, and freeze it; a Mistake where it is not so.
 
-        make_plan(find_task("dip"), {"size": 96}, settings={"up0": L0(keep=0.25)}, evaluate_at=(100, 900))
+    >>> from trainers.settings import L0
+    >>> plan = make_plan(find_task("dip"), {"size": 96}, settings={"up0": L0(0.25)}, evaluate_at=(100, 900))
+    >>> plan.options.network.width, plan.steps
+    (128, 900)
     """
     model = options_model(task)
     settings, extras = dict(settings or {}), dict(extras or {})

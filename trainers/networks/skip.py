@@ -16,7 +16,8 @@ class Skip(nn.Module):
     and decoded. Decoders count from the innermost, in order of execution: sites `up0`, `up1`, …; the
     outermost is `code`, which a 1×1 convolution turns into the picture.
 
-        Skip(SkipNetwork(width=16, scales=4), out_channels=3)(torch.rand(1, 32, 96, 96)).shape
+    >>> Skip(SkipNetwork(width=16, scales=4), out_channels=3)(torch.rand(1, 32, 96, 96)).shape
+    torch.Size([1, 3, 96, 96])
     """
 
     def __init__(self, config: SkipNetwork, out_channels: int) -> None:

@@ -1,0 +1,231 @@
+"""Deep Image Prior against the loop that one would write by hand, and each of its parts by itself."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from trainings import bits, plain, small_dip
+
+from trainers.degradations import degrade
+from trainers.dip import DipTraining, _adam, train_dip
+from trainers.images import as_bytes, load
+from trainers.networks.build import build
+from trainers.plan import Frozen, Plan
+from trainers.psnr import psnr, ssim
+from trainers.settings import L0, L1, L0Inf, Mistake
+from trainers.training import Evaluation
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def picture(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return tensor[0].permute(1, 2, 0).numpy()
+
+
+def by_hand(plan: Plan, seed: int) -> list[Evaluation]:
+    """No attach, no Training, no run: the definition, for a picture that needs no padding."""
+    options: Any = plan.options
+    data, training, _ = np.random.SeedSequence(seed).spawn(3)
+    clean = load(options.image, size=options.size)
+    noisy = degrade(clean, options.degradation, np.random.default_rng(data))
+    target = torch.from_numpy(noisy).permute(2, 0, 1)[None].contiguous()
+    first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
+    once, each = torch.Generator().manual_seed(first), torch.Generator().manual_seed(steps)
+    network = build(options.network, out_channels=3, generator=once)
+    z = torch.rand((1, options.network.input_channels, *clean.shape[:2]), generator=once) * 0.1
+    adam = torch.optim.Adam(network.parameters(), lr=torch.tensor(options.lr), fused=True)
+    average, evaluations = torch.zeros_like(target), []
+    for step in range(1, plan.steps + 1):
+        noise = torch.randn(z.shape, generator=each)
+        output = network(torch.add(z, noise, alpha=options.input_noise))
+        loss = F.mse_loss(output, target)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        average = average.lerp(output.detach(), 1 - options.average)
+        if step in plan.evaluate_at:
+            restored = picture(average / (1 - options.average ** torch.tensor(step)))
+            metrics = {
+                "psnr": psnr(restored, clean), "psnr_raw": psnr(picture(output.detach()), clean),
+                "ssim": ssim(restored, clean), "loss": float(loss.detach()),
+            }  # fmt: skip
+            strip = np.concatenate([as_bytes(p) for p in (noisy, restored, clean)], axis=1)
+            evaluations.append(Evaluation(step, metrics, {"comparison": strip}))
+    return evaluations
+
+
+def test_empty_settings_give_the_bits_of_the_loop_by_hand_without_attach() -> None:
+    plan = small_dip(evaluate_at=(1, 3, 10))
+    for ours, theirs in zip(train_dip(plan, seed=4), by_hand(plan, 4), strict=True):
+        shared = {name: ours.metrics[name] for name in theirs.metrics}
+        assert plain(Evaluation(ours.step, shared, ours.pictures)) == plain(theirs)
+
+
+def test_it_restores_a_photograph_by_hand_through_the_python_api() -> None:
+    options = {"size": 48, "network": {"width": 16, "scales": 3}, "input_noise": 0.01}
+    plan = small_dip(options=options, evaluate_at=(50, 200))
+    first, last = train_dip(plan, seed=0)
+    training = DipTraining(plan, seed=0)
+    assert last.metrics["psnr"] > psnr(training.noisy, training.clean) + 2
+    assert last.metrics["psnr"] > first.metrics["psnr"]
+    assert last.metrics["ssim"] > first.metrics["ssim"]
+    assert last.metrics["loss"] < first.metrics["loss"]
+
+
+# --- what is trained on ----------------------------------------------------------------------------
+
+
+def test_the_data_follow_the_seed_alone() -> None:
+    plans = [small_dip(), small_dip(settings={"up0": L0(0.1)}), small_dip(options={"lr": 0.5})]
+    noisy = [DipTraining(plan, seed=1).noisy for plan in plans]
+    assert np.array_equal(noisy[0], noisy[1])
+    assert np.array_equal(noisy[0], noisy[2])
+    assert not np.array_equal(noisy[0], DipTraining(plans[0], seed=2).noisy)
+
+
+def test_sides_that_cannot_be_halved_are_padded_by_reflection_and_cropped(tmp_path: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (19, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    plan = small_dip(options={"image": str(tmp_path / "a.png"), "size": None, "average": 0.5})
+    training = DipTraining(plan, seed=0)  # scales 2: 19×30 becomes 20×32
+    expected = np.pad(training.noisy, ((0, 1), (1, 1), (0, 0)), mode="reflect")
+    assert np.array_equal(picture(training.target), expected)
+    training.step()
+    metrics, pictures = training.evaluate()
+    assert pictures["comparison"].shape == (19, 90, 3)
+    assert metrics["psnr_raw"] == psnr(picture(training.output)[:19, 1:31], training.clean)
+
+
+def test_a_grey_picture_is_restored_in_one_channel() -> None:
+    for options in ({"image": "camera"}, {"grey": True}):
+        training = DipTraining(small_dip(options=options), seed=0)
+        assert training.target.shape == (1, 1, 20, 20)
+        training.step()
+        assert training.evaluate()[1]["comparison"].shape == (20, 60, 1)
+
+
+# --- what is measured ------------------------------------------------------------------------------
+
+
+def test_the_average_is_corrected_for_its_start() -> None:
+    still = small_dip(options={"lr": 1e-12, "input_noise": 0, "average": 0.9}, evaluate_at=(1, 2, 5))
+    for evaluation in train_dip(still, seed=0):  # a network that stands still: its average is what it draws
+        assert evaluation.metrics["psnr"] == pytest.approx(evaluation.metrics["psnr_raw"], abs=1e-4)
+
+
+def test_an_average_without_memory_is_the_output() -> None:
+    for evaluation in train_dip(small_dip(options={"average": 0}), seed=0):
+        assert evaluation.metrics["psnr"] == pytest.approx(evaluation.metrics["psnr_raw"], abs=1e-5)
+
+
+def test_regularizers_act_at_their_sites_and_every_site_is_measured() -> None:
+    settings = {"up0": L0(0.25), "down1": L0Inf(2), "code": L1(0.5)}
+    plan = small_dip(settings=settings, evaluate_at=(3,))
+    training = DipTraining(plan, seed=0)
+    for _ in range(3):
+        training.step()
+    metrics, _ = training.evaluate()
+    assert metrics["up0.density"] == pytest.approx(0.25, abs=0.01)
+    assert metrics["down1.density"] == pytest.approx(2 / 6, abs=0.01)
+    assert metrics["up0.removed_energy"] > 0
+    assert metrics["code.removed_energy"] == 0
+    assert metrics["down0.density"] == 1
+    error = float(F.mse_loss(training.output, training.target))
+    assert metrics["loss"] == pytest.approx(error + 0.5 * metrics["code.mean_abs"], rel=1e-5)
+
+
+def test_a_penalty_shrinks_what_it_is_put_on() -> None:
+    free, shrunk = (
+        next(train_dip(small_dip(settings=settings, evaluate_at=(60,)), seed=0))
+        for settings in ({}, {"code": L1(1.0)})
+    )
+    assert shrunk.metrics["code.mean_abs"] < free.metrics["code.mean_abs"] / 2
+
+
+def test_a_training_that_diverges_says_so_by_its_values() -> None:
+    (evaluation,) = train_dip(small_dip(options={"lr": 1e38}, evaluate_at=(5,)), seed=0)
+    assert not math.isfinite(evaluation.metrics["psnr"])
+    assert not math.isfinite(evaluation.metrics["loss"])
+
+
+def test_extras_come_before_options() -> None:
+    by_option = list(train_dip(small_dip(options={"lr": 0.1, "input_noise": 0.5, "average": 0.5}), seed=0))
+    by_extra = list(train_dip(small_dip(extras={"lr": 0.1, "input_noise": 0.5, "average": 0.5}), seed=0))
+    assert [plain(e) for e in by_extra] == [plain(e) for e in by_option]
+
+
+# --- the optimizer ---------------------------------------------------------------------------------
+
+
+def test_a_rate_in_a_tensor_and_one_fused_kernel_compute_adam() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(64, 5), torch.rand(64, 3)
+    ours = torch.nn.Linear(5, 3)
+    theirs = copy.deepcopy(ours)
+    optimizers = _adam(ours, 0.01, torch.device("cpu")), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    for _ in range(50):
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            F.mse_loss(network(x), y).backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-5, atol=1e-6)
+
+
+def test_the_rate_can_change_without_another_program() -> None:
+    training = DipTraining(small_dip(), seed=0)
+    training.step()
+    training.optimizer.param_groups[0]["lr"].fill_(0)
+    before = bits(training.network.state_dict())
+    training.step()
+    assert bits(training.network.state_dict()) == before
+
+
+# --- what is refused -------------------------------------------------------------------------------
+
+
+def test_a_plan_of_another_task_is_refused() -> None:
+    plan = Plan(task="gan", options=Frozen(), evaluate_at=(1,))
+    with pytest.raises(Mistake, match="the plan's task is 'gan', but Deep Image Prior trains plans of 'dip'"):
+        train_dip(plan, seed=0)
+
+
+def test_a_picture_that_changed_since_the_checkpoint_is_refused(tmp_path: Any) -> None:
+    path = tmp_path / "a.png"
+    Image.effect_noise((20, 20), 50).save(path)
+    plan = small_dip(options={"image": str(path)})
+    next(train_dip(plan, seed=0, folder=tmp_path))
+    Image.effect_noise((20, 20), 90).save(path)
+    with pytest.raises(Mistake, match="the picture has changed since the checkpoint was written"):
+        next(train_dip(plan, seed=0, folder=tmp_path))
+
+
+def test_a_state_of_another_kind_of_device_is_refused() -> None:
+    training = DipTraining(small_dip(), seed=0)
+    with pytest.raises(Mistake, match="written on cuda, and the device here is cpu"):
+        training.load_state_dict(training.state_dict() | {"device": "cuda"})
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_it_goes_on_where_it_stopped_and_a_step_never_waits(tmp_path: Any) -> None:
+    plan = small_dip(settings={"up0": L0(0.25)}, evaluate_at=(2, 4))
+    next(train_dip(plan, seed=0, device="cuda", folder=tmp_path))
+    first, last = train_dip(plan, seed=0, device="cuda", folder=tmp_path)
+    assert (first.step, last.step) == (2, 4)
+    training = DipTraining(plan, seed=0, device="cuda")
+    assert training.optimizer.param_groups[0]["lr"].is_cuda
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            training.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
