@@ -18,7 +18,7 @@ from trainers.plan import DipOptions, Plan
 from trainers.psnr import LOSS, PSNR, PSNR_RAW, SSIM, psnr, ssim
 from trainers.settings import Mistake
 from trainers.sparsity import attach
-from trainers.training import Evaluation, Metrics, Pictures, Training, run, streams
+from trainers.training import Evaluation, Metrics, Pictures, Training, find_device, run, streams
 
 INPUT_SCALE = 0.1  # the network's input is uniform in [0, 0.1), as in the reference implementation
 
@@ -58,7 +58,7 @@ class DipTraining(Training):
         data, training, _ = streams(seed)
         self.clean = images.load(options.image, size=options.size, grey=options.grey)
         self.noisy = degrade(self.clean, options.degradation, np.random.default_rng(data))
-        self.device, self.decay = torch.device(device), plan.value("average")
+        self.device, self.decay = find_device(device), plan.value("average")
         self.input_noise = plan.value("input_noise")
 
         sides = tuple(options.network.padded(side) for side in self.clean.shape[:2])

@@ -62,6 +62,16 @@ def streams(seed: int) -> tuple[np.random.SeedSequence, np.random.SeedSequence, 
     return data, training, evaluation
 
 
+def find_device(name: str) -> torch.device:
+    """The device of that name ("cpu", "cuda", "cuda:1"); a Mistake where torch cannot use it here."""
+    try:
+        return torch.empty((), device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise Mistake(f"device is {name!r}, but torch cannot use it here ({reason}): take cpu, or a device "
+                      "that `sparsity-tuner doctor` lists") from error
+
+
 def run(
     training: Training,
     *,

@@ -11,7 +11,7 @@ from trainings import Dies, plain, small_dip
 
 from trainers import checkpoint, training
 from trainers.settings import L0, Mistake
-from trainers.training import Training, run, streams
+from trainers.training import Training, find_device, run, streams
 
 
 class Counts(Training):
@@ -130,6 +130,13 @@ def test_the_streams_of_a_seed_are_independent_and_repeat() -> None:
 def test_a_seed_is_an_integer_of_at_least_0(seed: Any) -> None:
     with pytest.raises(Mistake, match=r"seed is .* integer of at least 0"):
         streams(seed)
+
+
+def test_a_device_is_one_that_torch_can_use() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    for name in ("gpu", "cpu:x", "", "cuda:4711"):
+        with pytest.raises(Mistake, match=rf"device is '{name}', but torch cannot use it here .* take cpu"):
+            find_device(name)
 
 
 def test_an_evaluation_needs_no_pictures() -> None:

@@ -1,1 +1,1 @@
-"""One network a file, plain modules; `skip` first. A site is the submodule of that name."""
+"""One network a file, plain modules (read `skip`; a site is the submodule of that name), and `build`."""
