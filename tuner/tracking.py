@@ -197,7 +197,12 @@ class Tracker:
         return self.behind()
 
     def behind(self) -> int:
-        """How many evaluations MLflow lacks; a change of a trial's state alone counts as one."""
+        """How many evaluations MLflow lacks; a change of a trial's state alone counts as one.
+
+        While the thread runs and MLflow takes what it is given, 0: what is a moment old is on its way.
+        """
+        if self._thread.is_alive() and self.problem is None and not self._closing.is_set():
+            return 0
         rows = self._record.rows()
         if self._projection is None:
             return sum(max(1, len(row.evaluations)) for row in rows)

@@ -196,6 +196,7 @@ def test_the_thread_copies_what_it_is_woken_for_and_the_rest_at_its_end(store: s
     for value in (20, 21, 22):
         play(record, "proposal", [value, value + 1], settings=UP)
         one.wake()
+        assert one.behind() == 0  # on its way
     assert one.close() == 0
     found = runs(store)
     assert [history(store, found[label], "score") for label in "012"] == [

@@ -68,7 +68,7 @@ def test_other_texts_stay_as_they_are() -> None:
 
 
 def test_two_processes_make_one_sqlite_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    """At once, for they race in MLflow's migration; what MLflow prints or leaves lying about shows here, too."""
+    """At once: they race in MLflow's migration. What MLflow prints or leaves lying about shows here, too."""
     (tmp_path / "here").mkdir()
     code = f"from tuner.tracking import check; check('sqlite:///{tmp_path}/root/mlflow.db')"
     with ThreadPoolExecutor() as pool:
