@@ -40,7 +40,6 @@ def search(
     from tuner.spec import load_spec
     from tuner.study import run
 
-    _check_address(address)
     wanted = load_spec(spec, overrides=overrides, name=name, trials=trials, time=time)
     session.goes_on_with("resume", wanted.name)
     began = clock.monotonic()
@@ -63,26 +62,22 @@ def search(
 @address_option
 @click.pass_obj
 def resume(session: Session, name: str, trials: int | None, time: str | None, address: str | None) -> int:
-    """Go on with a study after any interruption, or extend it."""
+    """Go on with a study after any interruption, or extend it.
+
+    With a spec file for NAME its resources are taken from here on.
+    """
     from tuner.progress import Progress
+    from tuner.spec import load_spec
     from tuner.study import open_study
 
-    _check_address(address)
     limit = _seconds(time)
     study = open_study(name, root=session.folder)
+    resources = load_spec(name).resources if Path(name).is_file() else None
     session.goes_on_with("resume", study.name)
     began = clock.monotonic()
     with Progress() as progress:
-        study.resume(trials=trials, time=limit, address=address, progress=progress)
+        study.resume(trials=trials, resources=resources, time=limit, address=address, progress=progress)
     return _end(session, study, clock.monotonic() - began, time)
-
-
-def _check_address(address: str | None) -> None:
-    if address is not None and address.startswith("ray://"):
-        raise Mistake(
-            f"--address is {address!r}, but a study has to be driven from inside the cluster: submit this "
-            "command with `ray job submit`, and in it give --address auto"
-        )
 
 
 def _seconds(time: str | None) -> float | None:
@@ -125,7 +120,6 @@ def confirm(session: Session, name: str, top: int, seeds: int, address: str | No
     from tuner.study import open_study
     from tuner.tables import confirmation_text
 
-    _check_address(address)
     study = open_study(name, root=session.folder)
     print(f"{study.name}: {study.cost_of_confirmation(top, seeds)}", flush=True)
     session.goes_on_with("confirm", study.name, "--top", str(top), "--seeds", str(seeds))

@@ -6,11 +6,11 @@ import numpy as np
 
 
 def goes_on(value: float, earlier: Sequence[float], *, direction: str, reduction: float) -> bool:
-    """Say whether a trial with `value` at a rung goes on, given the values that came `earlier` to that rung.
+    """Say whether a trial with `value` at a rung goes on, given the values that came there `earlier`.
 
-    The first to arrive always goes on; later ones must lie in the better 1/η of those before them:
-    at or above the (1 − 1/η) percentile of those where the metric is maximized, and the same of the negated
-    values where it is minimized. A pure function of its arguments: asked again after a kill, it answers the same.
+    The first to arrive always goes on; later ones must lie in the better 1/η of those before them: at or
+    above their (1 − 1/η) percentile where the metric is maximized, and the same of the negated values where
+    it is minimized. A pure function of its arguments: asked again after a kill, it answers the same.
 
     Args:
         value: the trial's metric at this rung, finite.

@@ -1,7 +1,7 @@
 """The one loop: what the record holds open, then baselines and new proposals, through one Ray Tuner.
 
-Ray only schedules. What a trial is, what it reached and whether it goes on is the record's; a fresh Tuner is built at
-every start, and Ray's own snapshots are never read.
+Ray only schedules. What a trial is, what it reached and whether it goes on is the record's; a fresh Tuner is
+built at every start, and Ray's own snapshots are never read.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ctrl-C is then a KeyboardInterrupt here and ends like a kill, instead of Tune waiting for the steps in flight.
+# Ctrl-C is then a KeyboardInterrupt here and ends like a kill; Tune would wait for the steps in flight.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
@@ -32,6 +32,7 @@ from ray.tune.search import Searcher
 
 from trainers.settings import Mistake
 from tuner.record import RUNNING, Record, Row
+from tuner.sections import Resources
 from tuner.trial import TrialActor
 
 METRIC = "metrics/"
@@ -78,14 +79,18 @@ class RecordSearcher(Searcher):
         self._queue, self._storage, self._listen = queue, storage, listen
         self._handed: dict[str, Row] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         """The next trial's job. `FINISHED`, never None: None would make Tune poll once a second."""
         row = self._queue.next()
         if row is None:
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         self._handed[trial_id] = row
         self._listen()
-        return {"role": row.role, "number": row.number, "job": json.dumps(_job(self._queue.record, row, self._storage))}
+        return {
+            "role": row.role,
+            "number": row.number,
+            "job": json.dumps(_job(self._queue.record, row, self._storage)),
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -116,7 +121,7 @@ class RecordScheduler(FIFOScheduler):
     _supports_buffered_results = False
 
     def __init__(self, queue: Queue, listen: Listen) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._queue, self._record, self._listen = queue, queue.record, listen
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -141,7 +146,9 @@ class RecordScheduler(FIFOScheduler):
             self._queue.errors[trial.trial_id] = "its process died"
         elif error is not None:
             cause = getattr(error, "cause", None) or error
-            self._queue.errors[trial.trial_id] = f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+            self._queue.errors[trial.trial_id] = (
+                f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -174,15 +181,15 @@ def drain(
     record.settle()
     queue = Queue(record, propose=propose, deadline=deadline)
     resources = record.spec.resources
-    with _ray(address):
-        slots = _slots(resources.cpu, resources.gpu, resources.concurrent)
+    with cluster(address):
+        at_once = slots(resources)
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=tune.TuneConfig(
                 search_alg=RecordSearcher(queue, storage, listen),
                 scheduler=RecordScheduler(queue, listen),
                 num_samples=-1,
-                max_concurrent_trials=slots,
+                max_concurrent_trials=at_once,
                 reuse_actors=True,
                 time_budget_s=None if deadline is None else max(1.0, deadline - time.time()),
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -224,8 +231,17 @@ def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[None]:
-    """A Ray to run on: the one this process has joined already, the one at `address`, or one of its own."""
+def cluster(address: str | None) -> Iterator[None]:
+    """A Ray to run on: the one this process has joined already, the one at `address`, or one of its own.
+
+    Raises:
+        Mistake: `address` is a `ray://` one, under which Tune would take the record along to the head node.
+    """
+    if address is not None and address.startswith("ray://"):
+        raise Mistake(
+            f"the address is {address!r}, and a study is driven from a node of its cluster: "
+            "run it there with the address auto, or submit it with `ray job submit`"
+        )
     if ray.is_initialized():
         yield
         return
@@ -241,19 +257,24 @@ def _ray(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _slots(cpu: float, gpu: float, concurrent: int | None) -> int:
+def slots(resources: Resources) -> int:
+    """How many trials fit on the cluster at once, at most `resources.concurrent`.
+
+    Raises:
+        Mistake: none fits on any node.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = sum(_fit(node, cpu, gpu) for node in nodes)
+    fits = sum(_fit(node, resources) for node in nodes)
     if not fits:
         most_cpu = max((node.get("CPU", 0) for node in nodes), default=0)
         most_gpu = max((node.get("GPU", 0) for node in nodes), default=0)
         raise Mistake(
-            f"a trial asks for {cpu:g} CPUs and {gpu:g} GPUs and the largest node has {most_cpu:g} and {most_gpu:g}: "
-            "lower resources.cpu or resources.gpu"
+            f"a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs and the largest node has "
+            f"{most_cpu:g} and {most_gpu:g}: lower resources.cpu or resources.gpu"
         )
-    return min(fits, concurrent) if concurrent else fits
+    return min(fits, resources.concurrent or fits)
 
 
-def _fit(node: dict[str, float], cpu: float, gpu: float) -> int:
-    asked = {"CPU": cpu, "GPU": gpu}
+def _fit(node: dict[str, float], resources: Resources) -> int:
+    asked = {"CPU": resources.cpu, "GPU": resources.gpu}
     return min(int(node.get(kind, 0) / much) for kind, much in asked.items() if much > 0)

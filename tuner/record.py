@@ -1,9 +1,9 @@
 """The record: a study's only durable truth, an Optuna storage that this file alone writes.
 
-Each role is an Optuna study of its own in one database, so the sampler and the rungs see proposals only. The order
-of writes is what makes a kill harmless: a proposal is one transaction; an evaluation is one attribute, the first
-one wins, and is the commit point; everything after it (intermediate value, decision, final state) is a pure function
-of what is written and is repeated at the next start.
+Each role is an Optuna study of its own in one database, so the sampler and the rungs see proposals only. The
+order of writes is what makes a kill harmless: a proposal is one transaction; an evaluation is one attribute,
+the first one wins, and is the commit point; everything after it (intermediate value, decision, final state)
+is a pure function of what is written and is repeated at the next start.
 """
 
 import math
@@ -34,8 +34,8 @@ _STATES = {
     TrialState.FAIL: FAILED,
 }
 _EVALUATION = "evaluation:"
-# Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that diverged
-# after good rungs for the best of the pruned ones.
+# Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that
+# diverged after good rungs for the best of the pruned ones.
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
 _CONSTRAINT = "constraints:finite"
 
@@ -103,13 +103,15 @@ class Record:
         self.uuid = str(about["uuid"])
         self._lock = threading.Lock()
         self._rows = {role: self._read(role) for role in ROLES}
-        self._sequence = 1 + max((e.seq for rows in self._rows.values() for r in rows for e in r.evaluations), default=-1)
+        self._sequence = 1 + max(
+            (e.seq for rows in self._rows.values() for r in rows for e in r.evaluations), default=-1
+        )
         self._version = 0
         self._mirror: optuna.Study | None = None
 
     @staticmethod
     def create(url: str, frozen: StudySpec) -> "Record":
-        """Write a new study; a creation that was interrupted is finished. The spec is written last: the commit point."""
+        """Write a new study, or finish an interrupted creation; the spec, written last, commits it."""
         storage = _storage(url)
         direction = frozen.direction()
         for role in ROLES:
@@ -175,14 +177,16 @@ class Record:
         pair: int | None = None,
     ) -> Row:
         """Add a trial that no sampler proposed: a baseline, a member of a confirmation pair."""
-        attributes = _attributes(seed, settings or {}, extras or {}) | ({} if pair is None else {"pair": pair})
+        attributes = _attributes(seed, settings or {}, extras or {}) | (
+            {} if pair is None else {"pair": pair}
+        )
         return self._create(role, create_trial(state=TrialState.RUNNING, user_attrs=attributes))
 
     def propose(self) -> Row:
         """Let the sampler propose a trial, and record it in one transaction.
 
-        The sampler works on an in-memory mirror of the proposals: asking the database itself would commit each
-        parameter alone, and a kill in between would leave a torn row.
+        The sampler works on an in-memory mirror of the proposals: asking the database itself would commit
+        each parameter alone, and a kill in between would leave a torn row.
         """
         mirror = self._mirror or self._build_mirror()
         number = len(self.rows("proposal"))
@@ -274,7 +278,13 @@ class Record:
         )
 
     def _finish(
-        self, role: str, number: int, state: TrialState, *, value: float | None = None, reason: str | None = None
+        self,
+        role: str,
+        number: int,
+        state: TrialState,
+        *,
+        value: float | None = None,
+        reason: str | None = None,
     ) -> str:
         row = self.row(role, number)
         if row.state != RUNNING:
@@ -368,5 +378,3 @@ def _row(role: str, trial: FrozenTrial) -> Row:
 
 def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
-
-

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainers.settings import Regularizer, strength_of
+from trainers.tasks import ORACLES
 from tuner.called import Commands
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ NO_EVIDENCE = (
     "Neither difference is evidence: the leader was picked as the best of {count}, with the luck of seed\n"
     "{seed} in it; only a confirmation over fresh seeds compares."
 )
-
-# Metrics that need the clean picture of the very picture that is tuned on: who has it needs no restoration.
-ORACLES = frozenset({"psnr", "psnr_raw", "ssim"})
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class StudySpec(Frozen):
         """The name of what is optimised."""
         return metric_of(find_task(self.task), self.plan_with({}, {}))
 
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """`minimize` or `maximize`."""
         return find_task(self.task).direction
 

@@ -62,7 +62,8 @@ class Storage:
             files.rm_file(probe)
         except Exception as error:
             raise RuntimeError(
-                f"the storage {self.where!r} cannot be written and read ({error}): free room, or name another `storage`"
+                f"the storage {self.where!r} cannot be written and read ({error}): "
+                "free room, or name another `storage`"
             ) from error
         if read != b"sparsity-tuner":
             raise RuntimeError(f"the storage {self.where!r} gave back other bytes than it was given")

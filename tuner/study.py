@@ -19,6 +19,7 @@ from tuner import tracking as tracking_
 from tuner.confirm import Confirmation, confirmations, missing_members, winners
 from tuner.lock import StudyLock
 from tuner.record import COMPLETE, RUNNING, Record, Row
+from tuner.sections import Resources
 from tuner.spec import StudySpec, differences, freeze, load_spec, to_yaml
 from tuner.storage import Storage
 from tuner.trial import LOG
@@ -84,19 +85,21 @@ class Study:
         self,
         *,
         trials: int | None = None,
+        resources: Resources | None = None,
         time: float | None = None,
         address: str | None = None,
         progress: "Listener | None" = None,
     ) -> "Study":
         """Go on after an interruption, or extend a finished study to `trials` proposals.
 
+        `resources` replace the record's from here on: they change where trials run, not what they are.
+
         Raises:
             Mistake: `trials` is fewer than exist, or another process runs the study.
         """
         with StudyLock(self.folder):
             self.record = Record(database_of(self.spec, self.folder), self.name)
-            if trials is not None:
-                self._extend(trials)
+            self._take(trials, resources)
             if not self.is_done():
                 self._drain(propose=True, time=time, address=address, progress=progress)
         return self
@@ -138,7 +141,8 @@ class Study:
         if not count:
             return "all pairs are in the record: nothing to train"
         whole = [row.finished - row.started for row in rows if row.state == COMPLETE and row.finished]
-        return f"{count} trainings of {self.spec.budget.steps} steps, about {statistics.median(whole):.0f} s each"
+        one = statistics.median(whole)
+        return f"{count} trainings of {self.spec.budget.steps} steps, about {one:.0f} s each"
 
     def export(
         self, path: str | Path | None = None, *, package: str | Path | None = None, weights: bool = False
@@ -156,8 +160,16 @@ class Study:
         )
 
     def sync(self) -> None:
-        """Bring MLflow up to the record."""
-        self._track().close()
+        """Bring MLflow up to the record.
+
+        Raises:
+            Mistake: another process runs the study, and with it copies to MLflow.
+            RuntimeError: MLflow does not take what it is given.
+        """
+        with StudyLock(self.folder):
+            tracker = self._track()
+            if tracker.close():
+                raise RuntimeError(tracker.problem or "MLflow lacks a part of the study: run sync again")
 
     def log(self, label: str) -> str:
         """What a trial printed, by its label: `7`, `baseline:2`."""
@@ -185,16 +197,19 @@ class Study:
             self.record.delete()
             shutil.rmtree(self.folder)
 
-    def _extend(self, trials: int) -> None:
+    def _take(self, trials: int | None, resources: Resources | None) -> None:
+        """Take what may change in a study that exists."""
         exist = len(self.record.rows("proposal"))
-        if trials < exist:
+        if trials is not None and trials < exist:
             raise Mistake(
                 f"--trials {trials} is the study's total of proposals and {self.name!r} has {exist} already: "
                 f"give {exist} or more"
             )
-        budget = self.spec.budget.model_copy(update={"trials": trials})
-        self.record.set_spec(self.spec.model_copy(update={"budget": budget}))
-        write_spec(self.folder, self.spec)
+        budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
+        spec = self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
+        if spec != self.spec:
+            self.record.set_spec(spec)
+            write_spec(self.folder, spec)
 
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
@@ -244,7 +259,7 @@ def run(
     tracking: str | None = None,
     progress: "Listener | None" = None,
 ) -> Study:
-    """Run a study to its end; one that exists with the same frozen spec is resumed, a finished one just opened.
+    """Run a study to its end; one that exists with the same frozen spec is resumed, or just opened if done.
 
     Args:
         spec: a spec, a mapping, a YAML file or a preset's name.
@@ -259,8 +274,17 @@ def run(
         RuntimeError: storage or tracking do not answer.
     """
     wanted = spec if isinstance(spec, StudySpec) else load_spec(spec)
-    study = _open_or_create(wanted, Path(root), tracking)
-    return study.resume(time=time, address=address, progress=progress)
+    folder = Path(root) / wanted.name
+    if _record_exists(wanted, folder):
+        return _same_study(wanted, folder).resume(time=time, address=address, progress=progress)
+    frozen = freeze(wanted)
+
+    from tuner.queue import cluster, slots  # Ray takes seconds to import, and a spec is refused without it
+
+    with cluster(address):
+        slots(frozen.resources)
+        frozen = _settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
+        return _create(frozen, folder).resume(time=time, address=address, progress=progress)
 
 
 def open_study(name: str, *, root: str | Path = "studies") -> Study:
@@ -271,11 +295,12 @@ def open_study(name: str, *, root: str | Path = "studies") -> Study:
     """
     folder = Path(root) / name
     if not (folder / SPEC).is_file():
-        named = load_spec(name).name if Path(name).is_file() else None
-        if named is None or not (Path(root) / named / SPEC).is_file():
-            known = ", ".join(studies(root)) or "none"
-            raise Mistake(f"no study {named or name!r} under {str(root)!r}: there is {known}")
-        folder = Path(root) / named
+        wanted = load_spec(name) if Path(name).is_file() else None
+        folder = Path(root) / (wanted.name if wanted else name)
+        if wanted is not None and _record_exists(wanted, folder):
+            return _same_study(wanted, folder)
+        known = ", ".join(studies(root)) or "none"
+        raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
     spec = load_spec(folder / SPEC)
     return Study(folder, Record(database_of(spec, folder), spec.name))
 
@@ -298,23 +323,29 @@ def write_spec(folder: Path, spec: StudySpec) -> None:
     os.replace(part, folder / SPEC)
 
 
-def _open_or_create(wanted: StudySpec, root: Path, tracking: str | None) -> Study:
-    folder = root / wanted.name
-    url = database_of(wanted, folder)
-    if (wanted.database or (folder / DATABASE).is_file()) and Record.exists(url, wanted.name):
-        record = Record(url, wanted.name)
-        frozen = freeze(wanted, startup_trials=record.spec.search.startup_trials)
-        changed = differences(record.spec, frozen)
-        if changed:
-            raise Mistake(
-                f"study {wanted.name!r} exists with another {', '.join(changed)}: "
-                f"give this one another name with --name, or delete that one"
-            )
-    else:
-        frozen = _settled(freeze(wanted), folder, tracking_.resolve_tracking(tracking, wanted, root))
-        with StudyLock(folder):
-            record = Record.create(url, frozen)
-    if not (folder / SPEC).is_file():
+def _record_exists(wanted: StudySpec, folder: Path) -> bool:
+    there = wanted.database is not None or (folder / DATABASE).is_file()
+    return there and Record.exists(database_of(wanted, folder), wanted.name)
+
+
+def _same_study(wanted: StudySpec, folder: Path) -> Study:
+    """The study that exists under the name of `wanted`, if it is the one that `wanted` describes."""
+    record = Record(database_of(wanted, folder), wanted.name)
+    frozen = freeze(wanted, startup_trials=record.spec.search.startup_trials)
+    changed = differences(record.spec, frozen)
+    if changed:
+        raise Mistake(
+            f"study {wanted.name!r} exists with another {', '.join(changed)}: "
+            "give this one another name with --name, or delete that one"
+        )
+    if not (folder / SPEC).is_file():  # another machine, whose `database` has found the record
+        write_spec(folder, record.spec)
+    return Study(folder, record)
+
+
+def _create(frozen: StudySpec, folder: Path) -> Study:
+    with StudyLock(folder):
+        record = Record.create(database_of(frozen, folder), frozen)
         write_spec(folder, record.spec)
     return Study(folder, record)
 

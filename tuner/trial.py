@@ -1,4 +1,4 @@
-"""What a worker does: train one trial after the other and report each evaluation; knows no study and no database."""
+"""What a worker does: train trials and report each evaluation. It knows no study and no database."""
 
 import contextlib
 import json
@@ -36,9 +36,10 @@ class OpenTrial:
         self._evaluations: Iterator[Evaluation] | None = None
 
     def step(self) -> dict[str, Any]:
-        """Train to the next evaluation: `{"step", "metrics"}`, or `{"fault": sentence}` where the training raised.
+        """Train to the next evaluation: `{"step", "metrics"}`, or `{"fault": sentence}` where it raised.
 
-        An exception of the training is a property of its plan, so it is not tried again; a process that dies is.
+        An exception of the training is a property of its plan, so it is not tried again; a process that
+        dies is.
         """
         with _written_to(self._log):
             try:

@@ -1,0 +1,94 @@
+"""The façade: refusals before anything is written, resources that may change, another machine."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers.settings import Mistake
+from tuner.sections import Resources
+from tuner.study import Study, open_study, run
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    small: dict[str, Any] = {
+        "name": "study",
+        "task": "analytic:TASK",
+        "budget": {"trials": 3, "steps": 90, "grace": 30, "reduction": 3, "baseline_seeds": 1},
+    }
+    return small | changes
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return run(spec(), root=tmp_path_factory.mktemp("root"))
+
+
+def test_more_than_the_machine_has_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="asks for 999 CPUs"):
+        run(spec(resources={"cpu": 999}), root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resources_can_change_on_the_way(done: Study) -> None:
+    done.resume(trials=4, resources=Resources(cpu=2))
+    assert open_study("study", root=done.folder.parent).spec.resources.cpu == 2
+    assert len(done.record.rows("proposal")) == 4
+
+
+def test_trials_are_a_total_that_never_shrinks(done: Study) -> None:
+    with pytest.raises(Mistake, match=r"--trials 2 is the study's total of proposals and 'study' has \d"):
+        done.resume(trials=2)
+
+
+def test_another_spec_of_the_same_name_is_refused_with_the_keys_that_differ(done: Study) -> None:
+    with pytest.raises(Mistake, match=r"study 'study' exists with another budget.steps, search.seed: give"):
+        run(spec(search={"seed": 1}, budget=spec()["budget"] | {"steps": 180}), root=done.folder.parent)
+
+
+def test_the_same_spec_with_other_trials_and_resources_is_the_same_study(done: Study) -> None:
+    again = run(spec(resources={"concurrent": 1}), root=done.folder.parent)
+    assert again.uuid == done.uuid
+
+
+def test_trials_are_a_table_of_all_roles(done: Study) -> None:
+    table = done.trials()
+    assert set(table.role) == {"proposal", "baseline"}
+    assert list(table[table.state == "COMPLETE"].step.unique()) == [90]
+    assert {"trial", "state", "reason", "seed", "value"} <= set(table.columns)
+
+
+def test_the_folder_is_written_anew_where_the_database_finds_the_record(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/elsewhere.db"
+    first = run(spec(database=database), root=tmp_path / "one", tracking=f"sqlite:///{tmp_path}/mlflow.db")
+    second = run(spec(database=database), root=tmp_path / "two")
+    assert second.uuid == first.uuid
+    assert second.tracking == first.tracking
+    assert (tmp_path / "two" / "study" / "spec.yaml").read_text() == (
+        tmp_path / "one" / "study" / "spec.yaml"
+    ).read_text()
+
+
+def test_a_study_that_is_not_there_is_answered_with_those_that_are(done: Study) -> None:
+    with pytest.raises(Mistake, match=r"no study 'other' under '.*': there is study"):
+        open_study("other", root=done.folder.parent)
+
+
+def test_a_log_is_read_by_its_trials_label(done: Study) -> None:
+    assert done.log("baseline:0").startswith("baseline:0 on ")
+    with pytest.raises(Mistake, match=r"has no trial '99': it has 0, 1"):
+        done.log("99")
+
+
+def test_a_sync_that_fails_says_so(tmp_path: Path) -> None:
+    study = run(spec(), root=tmp_path)
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(RuntimeError, match="MLflow at sqlite:.* lags behind"):
+        study.sync()
+
+
+def test_the_ray_client_is_refused_with_the_way_that_works(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="ray job submit"):
+        run(spec(), root=tmp_path, address="ray://head:10001")
