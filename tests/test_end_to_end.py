@@ -62,7 +62,14 @@ def rows(folder: Path) -> list[Row]:
 
 def outcome(folder: Path) -> list[tuple[Any, ...]]:
     return [
-        (row.label, row.state, row.reason, row.value, row.settings, [(e.step, e.metrics) for e in row.evaluations])
+        (
+            row.label,
+            row.state,
+            row.reason,
+            row.value,
+            row.settings,
+            [(e.step, e.metrics) for e in row.evaluations],
+        )
         for row in rows(folder)
     ]
 
@@ -102,7 +109,9 @@ def test_mlflow_holds_the_study_its_trials_and_their_pictures(undisturbed: Path)
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert (run.data.tags["state"], run.data.tags["role"]) == (row.state, row.role)
         history = client.get_metric_history(run.info.run_id, "psnr")
-        assert [(one.step, one.value) for one in history] == [(e.step, e.metrics["psnr"]) for e in row.evaluations]
+        assert [(one.step, one.value) for one in history] == [
+            (e.step, e.metrics["psnr"]) for e in row.evaluations
+        ]
         pictures = [one.path for one in client.list_artifacts(run.info.run_id, "pictures")]
         assert pictures == sorted(f"pictures/{e.step}-comparison.png" for e in row.evaluations)
         assert run.info.status == "FINISHED"
@@ -134,7 +143,9 @@ def test_a_study_killed_again_and_again_equals_the_undisturbed_one(undisturbed: 
     (tmp_path / "tiny.yaml").write_text(SPEC)
     for changes in (2, 4, 5):
         driver = [sys.executable, "-c", KILLED, str(changes)]
-        killed = subprocess.run(driver, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+        killed = subprocess.run(
+            driver, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 0 < sum(row.state != "RUNNING" for row in rows(tmp_path)) < 6
     resumed = call(tmp_path, "resume", "tiny")
@@ -170,4 +181,3 @@ def test_confirm_export_and_a_generator_from_elsewhere(undisturbed: Path) -> Non
         (generator(rand(1, 3, 16, 16)).mean() + attached.penalty()).backward()
     (site,) = content["sites"]
     assert set(attached.sparsity()) == {site}
-

@@ -70,6 +70,10 @@ def _dip_shapes(options: str) -> Sites:
     return dip.network.sites(height, width)
 
 
+# Metrics that need the clean picture of the very picture that is tuned on: who has it needs no restoration.
+# They are marked wherever they are shown.
+ORACLES = frozenset({"psnr", "psnr_raw", "ssim"})
+
 TASKS: dict[str, Task] = {
     "dip": Task("dip", "psnr", "maximize", _train_dip, _dip_sites, DipOptions),
 }

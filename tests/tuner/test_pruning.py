@@ -33,7 +33,5 @@ def test_agrees_with_rays_bracket_on_random_streams(reduction: float) -> None:
 def test_one_of_eta_goes_on_in_the_long_run() -> None:
     random = np.random.default_rng(1)
     values = random.normal(size=3000).tolist()
-    kept = sum(
-        goes_on(v, values[:i], direction="maximize", reduction=3) for i, v in enumerate(values)
-    )
+    kept = sum(goes_on(v, values[:i], direction="maximize", reduction=3) for i, v in enumerate(values))
     assert kept / len(values) == pytest.approx(1 / 3, abs=0.03)

@@ -1,4 +1,4 @@
-"""The one loop, with a real Ray: roles, faults of a training, dying workers, deadlines, and going on afterwards."""
+"""The one loop, with a real Ray: roles, faulty trainings, dying workers, deadlines, going on afterwards."""
 
 import contextlib
 import time
@@ -78,7 +78,9 @@ def stock_search(folder: Path) -> optuna.Study:
         for step in (30, 90):
             tune.report({"score": config["x"], "step": step})
 
-    search = OptunaSearch({"x": optuna.distributions.FloatDistribution(0, 1)}, metric="score", mode="max", seed=0)
+    search = OptunaSearch(
+        {"x": optuna.distributions.FloatDistribution(0, 1)}, metric="score", mode="max", seed=0
+    )
     tuner = tune.Tuner(
         train,
         tune_config=tune.TuneConfig(
@@ -108,7 +110,9 @@ def stock_search(folder: Path) -> optuna.Study:
 def test_a_faulty_training_fails_its_trial_and_not_the_study(
     tmp_path: Path, option: dict[str, Any], reason: str
 ) -> None:
-    record = create(tmp_path, plan=option, budget={"trials": 2, "steps": 90, "grace": 30, "baseline_seeds": 1})
+    record = create(
+        tmp_path, plan=option, budget={"trials": 2, "steps": 90, "grace": 30, "baseline_seeds": 1}
+    )
     go(record, tmp_path)
     assert [row.state for row in record.rows("baseline")] == ["FAILED"]
     assert {row.state for row in record.rows("proposal")} <= {"FAILED", "PRUNED"}
@@ -136,7 +140,9 @@ def test_a_worker_that_dies_once_is_tried_again_and_one_that_always_dies_fails(t
     assert [row.state for row in once.rows()] == ["COMPLETE"] * 2
     always = create(tmp_path / "always", plan={"die_at": 90}, budget=budget, retries=1)
     go(always, tmp_path / "always")
-    assert {(row.state, row.reason) for row in always.rows()} == {("FAILED", "its process died (tried 2 times)")}
+    assert {(row.state, row.reason) for row in always.rows()} == {
+        ("FAILED", "its process died (tried 2 times)")
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +152,7 @@ def _folders(tmp_path: Path) -> None:
 
 
 def test_one_slot_repeats_exactly_and_an_interrupted_study_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    """FACTS 3: a stock restore forgets the rungs. Here each piece ends at a deadline that has passed at once."""
+    """FACTS 3: a stock restore forgets the rungs. Here each piece ends after three changes."""
     whole = create(tmp_path / "once")
     go(whole, tmp_path / "once")
     create(tmp_path / "always")

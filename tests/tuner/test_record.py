@@ -1,4 +1,4 @@
-"""The record: what is written survives, decisions repeat, and nothing depends on the process that wrote it."""
+"""The record: what is written survives, decisions repeat, nothing depends on the process that wrote it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -107,7 +107,9 @@ def test_the_sampler_turns_away_from_a_region_that_diverges(url: str) -> None:
         weight = row.settings["code"].weight  # type: ignore[union-attr]
         diverges = weight > 0.03
         for step in (30, 90, 270):
-            value = math.nan if diverges and step == 90 else 20 + math.log10(weight)  # grows towards the cliff
+            value = (
+                math.nan if diverges and step == 90 else 20 + math.log10(weight)
+            )  # grows towards the cliff
             record.evaluation("proposal", row.number, step, {"score": value})
         last.append(diverges)
     assert sum(last[-30:]) < 15
