@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+from trainers.psnr import LOSS, METRICS
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.tasks import (
+    ORACLES,
     TASKS,
     Task,
     extras_of,
@@ -137,7 +139,8 @@ def test_sites_of_deep_image_prior_follow_the_picture_and_the_network(tmp_path: 
 
 def test_asking_for_sites_needs_no_torch() -> None:
     program = (
-        "import sys; from trainers.tasks import *; from trainers.settings import L0\n"
+        "import sys; from trainers.tasks import *; from trainers.psnr import LOSS, METRICS
+from trainers.settings import L0\n"
         "make_plan(TASKS['dip'], {'size': 48}, settings={'up0': L0(0.5)}, evaluate_at=(1,))\n"
         "sys.exit('torch' in sys.modules)"
     )
@@ -171,6 +174,10 @@ def test_the_metric_is_the_plans_objective_where_the_task_has_one() -> None:
     assert metric_of(DIP, make_plan(DIP, SMALL, evaluate_at=(1,))) == "psnr"
     assert metric_of(DIP, make_plan(DIP, SMALL | {"objective": "ssim"}, evaluate_at=(1,))) == "ssim"
     assert metric_of(own(), make_plan(own(), {}, evaluate_at=(1,))) == "fid"
+
+
+def test_oracles_are_the_metrics_that_need_the_clean_picture() -> None:
+    assert METRICS.keys() - {LOSS} == ORACLES
 
 
 def test_the_network_has_the_plans_name_for_it_or_the_tasks() -> None:
