@@ -1,0 +1,88 @@
+"""README is run as it stands: its Python, its study, its commands' words, its links."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.settings import L0Inf, SettingsFile, write
+from tuner.cli import program
+from tuner.spec import load_spec
+from tuner.spec_file import parse_mapping
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def only(language: str, word: str) -> str:
+    (block,) = [one for one in blocks(language) if word in one]
+    return block
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_lines_that_apply_a_file_to_ones_own_generator(tmp_path: Path) -> None:
+    write(tmp_path / "settings.json", SettingsFile(sites={"code": L0Inf(k=4)}))
+    printed = run(only("python", "attach("), tmp_path)
+    assert "'density': 0.25" in printed  # 4 of 16 channels at each position
+
+
+def test_one_training_by_hand(tmp_path: Path) -> None:
+    code = only("python", "train_dip(")
+    shorter = code.replace('{"size": 96}', '{"size": 32, "network": {"width": 4, "scales": 2}}').replace(
+        "(100, 300, 900)", "(2, 5)"
+    )
+    assert shorter != code
+    lines = run(shorter, tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "5"]
+
+
+def test_the_study_of_ones_own_is_one_that_loads() -> None:
+    spec = load_spec(parse_mapping(only("yaml", "name: my-photo"), "README.md"))
+    assert (spec.name, spec.budget.trials, spec.budget.steps) == ("my-photo", 60, 1800)
+
+
+def commands() -> list[str]:
+    lines = re.findall(r"^\.venv/bin/sparsity-tuner (.*)$", README, re.MULTILINE)
+    inline = re.findall(r"`sparsity-tuner ([a-z]+[^`]*)`", README)
+    return [line.partition("  #")[0].strip() for line in lines] + inline
+
+
+@pytest.mark.parametrize("line", commands())
+def test_each_command_is_one_that_the_program_takes(line: str) -> None:
+    name, *words = shlex.split(line)
+    command = program.commands[name]
+    command.make_context(name, words)  # raises where a word or an option is unknown
+
+
+def test_enough_commands_are_looked_at() -> None:
+    assert {shlex.split(line)[0] for line in commands()} >= {
+        "search",
+        "resume",
+        "best",
+        "confirm",
+        "export",
+        "train",
+    }
+
+
+def test_each_file_that_is_linked_is_there() -> None:
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    linked += re.findall(r'src="([^"]+)"', README)
+    assert linked
+    assert [link for link in linked if not (ROOT / link).exists()] == []
+
+
+def test_no_placeholder_is_left() -> None:
+    assert "@@" not in README
