@@ -139,8 +139,7 @@ def test_sites_of_deep_image_prior_follow_the_picture_and_the_network(tmp_path: 
 
 def test_asking_for_sites_needs_no_torch() -> None:
     program = (
-        "import sys; from trainers.tasks import *; from trainers.psnr import LOSS, METRICS
-from trainers.settings import L0\n"
+        "import sys; from trainers.tasks import *; from trainers.settings import L0\n"
         "make_plan(TASKS['dip'], {'size': 48}, settings={'up0': L0(0.5)}, evaluate_at=(1,))\n"
         "sys.exit('torch' in sys.modules)"
     )
