@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tuner.record import Record, Row
+from tuner.record import Record
+from tuner.rows import Row
 
 SPEC = """
 name: tiny

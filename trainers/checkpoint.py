@@ -51,7 +51,7 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     header, _, body = content.partition(b"\n")
     if not header.startswith(_HEADER):
         raise _damaged(path, "it does not begin like one of ours")
-    if header[len(_HEADER):].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+    if header[len(_HEADER) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
         raise _damaged(path, "its checksum is wrong, as after a full disk or a broken copy")
     try:
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
@@ -63,8 +63,10 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _damaged(path: Path, why: str) -> RuntimeError:
-    return RuntimeError(f"the checkpoint {path} is damaged ({why}): remove that file, and the training "
-                        "starts from its beginning")
+    return RuntimeError(
+        f"the checkpoint {path} is damaged ({why}): remove that file, and the training "
+        "starts from its beginning"
+    )
 
 
 def _flush_folder(folder: Path) -> None:

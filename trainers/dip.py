@@ -118,11 +118,15 @@ class DipTraining(Training):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["picture"] != self._fingerprint():
-            raise Mistake("the picture has changed since the checkpoint was written: put the old one back, "
-                          "or begin in another folder")
+            raise Mistake(
+                "the picture has changed since the checkpoint was written: put the old one back, "
+                "or begin in another folder"
+            )
         if state["device"] != self.device.type:  # its generator's state means nothing on another kind
-            raise Mistake(f"the checkpoint was written on {state['device']}, and the device here is "
-                          f"{self.device.type}: go on there, or begin in another folder")
+            raise Mistake(
+                f"the checkpoint was written on {state['device']}, and the device here is "
+                f"{self.device.type}: go on there, or begin in another folder"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:  # torch leaves a rate that is a tensor where it was saved

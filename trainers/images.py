@@ -54,8 +54,10 @@ def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[
         raise Mistake(f"size is {size}, but a picture needs at least {SMALLEST} pixels a side")
     pixels = _read(image)
     if min(pixels.shape[:2]) < SMALLEST:
-        raise Mistake(f"image {image!r} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but at least "
-                      f"{SMALLEST}×{SMALLEST} are needed: take a larger picture")
+        raise Mistake(
+            f"image {image!r} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but at least "
+            f"{SMALLEST}×{SMALLEST} are needed: take a larger picture"
+        )
     if grey and pixels.shape[2] == 3:
         pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
     return pixels if size is None else _resized(_centre_square(pixels), size)
@@ -67,8 +69,10 @@ def _read(image: str) -> NDArray[np.float32]:
             return _decode(image, path)
     path = Path(image).expanduser()
     if not path.exists():
-        raise Mistake(f"image is {image!r}, but there is no such file, and the photographs that come along "
-                      f"are {', '.join(PHOTOGRAPHS)}")
+        raise Mistake(
+            f"image is {image!r}, but there is no such file, and the photographs that come along "
+            f"are {', '.join(PHOTOGRAPHS)}"
+        )
     if not path.is_file():
         raise Mistake(f"image is {image!r}, but that is a folder: name one picture file in it")
     if path.stat().st_size == 0:
@@ -81,14 +85,18 @@ def _decode(image: str, path: Path) -> NDArray[np.float32]:
         with Image.open(path) as opened:
             return _as_floats(image, ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
-        raise Mistake(f"image is {image!r}, but no picture can be read from that file: "
-                      "name a PNG, JPEG, TIFF, WebP or the like") from error
+        raise Mistake(
+            f"image is {image!r}, but no picture can be read from that file: "
+            "name a PNG, JPEG, TIFF, WebP or the like"
+        ) from error
     except Mistake:
         raise
     # Pillow's decoders raise almost anything over a damaged file, SyntaxError and struct.error included.
     except Exception as error:
-        raise Mistake(f"image is {image!r}, but that picture is damaged, too large or not readable "
-                      f"({error}): save it again or name another") from error
+        raise Mistake(
+            f"image is {image!r}, but that picture is damaged, too large or not readable "
+            f"({error}): save it again or name another"
+        ) from error
 
 
 def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
@@ -96,12 +104,15 @@ def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
     if picture.mode.startswith("I"):  # 16-bit grey; Pillow calls it I;16 or, from some formats, I
         deep = np.asarray(picture).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
-            raise Mistake(f"image {image!r} has values from {deep.min()} to {deep.max()}, but grey pictures "
-                          "are read with 8 or 16 bits: save it with one of these")
+            raise Mistake(
+                f"image {image!r} has values from {deep.min()} to {deep.max()}, but grey pictures "
+                "are read with 8 or 16 bits: save it with one of these"
+            )
         return np.asarray(deep[..., None] / 65535, np.float32)
     if picture.mode == "F":
-        raise Mistake(f"image {image!r} holds floating-point values of unknown range: "
-                      "save it with 8 or 16 bits")
+        raise Mistake(
+            f"image {image!r} holds floating-point values of unknown range: save it with 8 or 16 bits"
+        )
     if picture.has_transparency_data:
         layered = picture.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
@@ -115,7 +126,7 @@ def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
 def _centre_square(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     side = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    return pixels[top:top + side, left:left + side]
+    return pixels[top : top + side, left : left + side]
 
 
 def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:

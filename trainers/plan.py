@@ -36,10 +36,14 @@ class Frozen(BaseModel):
 def _read_settings(entries: Any) -> dict[str, Regularizer]:
     """Accept regularizers and their JSON entries alike, so that a dumped plan is read back."""
     if not isinstance(entries, Mapping):
-        raise Mistake(f"settings is {entries!r}, but it maps a site to a regularizer: "
-                      "write for example {up0: {kind: l0, keep: 0.2}}")
-    return {site: entry if isinstance(entry, Regularizer) else from_json(entry, f"settings.{site}")
-            for site, entry in entries.items()}
+        raise Mistake(
+            f"settings is {entries!r}, but it maps a site to a regularizer: "
+            "write for example {up0: {kind: l0, keep: 0.2}}"
+        )
+    return {
+        site: entry if isinstance(entry, Regularizer) else from_json(entry, f"settings.{site}")
+        for site, entry in entries.items()
+    }
 
 
 def _write_settings(settings: Mapping[str, Regularizer]) -> dict[str, dict[str, Any]]:
@@ -117,8 +121,10 @@ class SkipNetwork(Frozen):
         """
         unit = 1 << self.scales
         if side <= unit:
-            raise Mistake(f"the picture has a side of {side} pixels, but a network of {self.scales} scales "
-                          f"needs more than {unit}: take fewer scales or a larger picture")
+            raise Mistake(
+                f"the picture has a side of {side} pixels, but a network of {self.scales} scales "
+                f"needs more than {unit}: take fewer scales or a larger picture"
+            )
         return max(2 * unit, -(-side // unit) * unit)
 
 
@@ -132,10 +138,12 @@ class Gaussian(Frozen):
 class DipOptions(Frozen):
     """The keys of task `dip`: which picture, what was done to it, which network undoes it."""
 
-    image: str = Field(default="astronaut", min_length=1,
-                       description="a photograph that scikit-image carries, or a file")
-    size: int | None = Field(default=None, ge=16,
-                             description="centre square resized to so many pixels; null: the whole picture")
+    image: str = Field(
+        default="astronaut", min_length=1, description="a photograph that scikit-image carries, or a file"
+    )
+    size: int | None = Field(
+        default=None, ge=16, description="centre square resized to so many pixels; null: the whole picture"
+    )
     grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
     degradation: Gaussian = Field(default=Gaussian(), description="what is undone")
     network: SkipNetwork = Field(default=SkipNetwork(), description="what undoes it")

@@ -44,15 +44,25 @@ def ssim(restored: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
     """
     _same_shape(restored, clean)
     if min(clean.shape[:2]) < SMALLEST:
-        raise ValueError(f"the pictures have the shape {clean.shape}, but SSIM needs sides of at least "
-                         f"{SMALLEST} pixels")
-    return float(structural_similarity(
-        clean.astype(np.float64), restored.astype(np.float64), channel_axis=2, data_range=1.0,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    ))
+        raise ValueError(
+            f"the pictures have the shape {clean.shape}, but SSIM needs sides of at least {SMALLEST} pixels"
+        )
+    return float(
+        structural_similarity(
+            clean.astype(np.float64),
+            restored.astype(np.float64),
+            channel_axis=2,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 def _same_shape(restored: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
     if restored.shape != clean.shape or clean.ndim != 3:
-        raise ValueError(f"the pictures have the shapes {restored.shape} and {clean.shape}, "
-                         "but both must be the same H×W×C")
+        raise ValueError(
+            f"the pictures have the shapes {restored.shape} and {clean.shape}, "
+            "but both must be the same H×W×C"
+        )

@@ -46,8 +46,10 @@ class Task:
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise Mistake(f"{key} of a Task is {getattr(self, key)!r}, but it must be a word")
         if self.direction not in ("minimize", "maximize"):
-            raise Mistake(f"direction of task {self.name} is {self.direction!r}, "
-                          "but it must be 'minimize' or 'maximize'")
+            raise Mistake(
+                f"direction of task {self.name} is {self.direction!r}, "
+                "but it must be 'minimize' or 'maximize'"
+            )
         if not callable(self.train):
             raise Mistake(f"train of task {self.name} is {self.train!r}, but it must be a function")
 
@@ -85,16 +87,21 @@ def find_task(name: str) -> Task:
         return TASKS[name]
     module, colon, attribute = name.partition(":")
     if not (colon and module and attribute):
-        raise Mistake(f"task is {name!r}, but the known tasks are {', '.join(TASKS)}; "
-                      "one of your own is written module:attribute")
+        raise Mistake(
+            f"task is {name!r}, but the known tasks are {', '.join(TASKS)}; "
+            "one of your own is written module:attribute"
+        )
     try:
         task = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise Mistake(f"task is {name!r}, but it cannot be imported ({error}): "
-                      "it must name a Task in a module on the Python path") from error
+        raise Mistake(
+            f"task is {name!r}, but it cannot be imported ({error}): "
+            "it must name a Task in a module on the Python path"
+        ) from error
     if not isinstance(task, Task):
-        raise Mistake(f"task is {name!r}, but that is a {type(task).__name__}: "
-                      "it must be a trainers.tasks.Task")
+        raise Mistake(
+            f"task is {name!r}, but that is a {type(task).__name__}: it must be a trainers.tasks.Task"
+        )
     return task
 
 
@@ -104,10 +111,13 @@ def options_model(task: Task) -> type[BaseModel]:
         return task.options
     for key in task.options:
         if not isinstance(key, str) or not key.isidentifier() or key.startswith("_"):
-            raise Mistake(f"options of task {task.name} have the key {key!r}, but a key must be a word of "
-                          "letters, digits and inner underscores")
-    fields: dict[str, Any] = {key: (Any if value is None else type(value), value)
-                              for key, value in task.options.items()}
+            raise Mistake(
+                f"options of task {task.name} have the key {key!r}, but a key must be a word of "
+                "letters, digits and inner underscores"
+            )
+    fields: dict[str, Any] = {
+        key: (Any if value is None else type(value), value) for key, value in task.options.items()
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydantic warns of names such as `copy`; as a field they work
         return create_model(f"{task.name} options", __base__=Frozen, **fields)
@@ -138,8 +148,14 @@ def make_plan(
     except ValidationError as error:
         raise one_sentence(error, model, "plan") from error
     try:
-        plan = Plan(task=task.name, options=checked, settings=settings, extras=extras,
-                    evaluate_at=evaluate_at, checkpoint_every=checkpoint_every)
+        plan = Plan(
+            task=task.name,
+            options=checked,
+            settings=settings,
+            extras=extras,
+            evaluate_at=evaluate_at,
+            checkpoint_every=checkpoint_every,
+        )
     except ValidationError as error:
         raise one_sentence(error, Plan) from error
     if settings:
@@ -156,16 +172,19 @@ def _check_extras(task: Task, options: BaseModel, extras: Mapping[str, float]) -
     known = extras_of(options)
     for name in extras:
         if name not in known:
-            raise Mistake(f"extras.{name} is not an option of task {task.name} that extras can vary; "
-                          f"those are {', '.join(known) or 'none'}")
+            raise Mistake(
+                f"extras.{name} is not an option of task {task.name} that extras can vary; "
+                f"those are {', '.join(known) or 'none'}"
+            )
 
 
 def _check_sites(task: Task, plan: Plan) -> None:
     known = sites_of(task, plan)
     for site in plan.settings:
         if site not in known:
-            raise Mistake(f"settings name the site {site!r}, but the sites of {network_of(plan)} "
-                          f"are {', '.join(known)}")
+            raise Mistake(
+                f"settings name the site {site!r}, but the sites of {network_of(plan)} are {', '.join(known)}"
+            )
 
 
 def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regularizer] | None = None) -> Plan:
@@ -175,18 +194,26 @@ def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regulariz
     """
     name = entry.get("task")
     if not isinstance(name, str) or name not in TASKS:
-        raise Mistake(f"plan.task is {name!r}, but a file can name only {', '.join(TASKS)}: "
-                      "give the spec of a task of your own")
+        raise Mistake(
+            f"plan.task is {name!r}, but a file can name only {', '.join(TASKS)}: "
+            "give the spec of a task of your own"
+        )
     unknown = [key for key in entry if key not in Plan.model_fields]
     if unknown:
-        raise Mistake(f"plan.{unknown[0]} is not a known key; "
-                      f"the known keys are {', '.join(Plan.model_fields)}")
+        raise Mistake(
+            f"plan.{unknown[0]} is not a known key; the known keys are {', '.join(Plan.model_fields)}"
+        )
     for key in ("options", "extras"):
         if not isinstance(entry.get(key, {}), Mapping):
             raise Mistake(f"plan.{key} is {entry[key]!r}, but it must be a mapping of names to values")
-    return make_plan(TASKS[name], entry.get("options", {}), settings=settings, extras=entry.get("extras"),
-                     evaluate_at=entry.get("evaluate_at", ()),
-                     checkpoint_every=entry.get("checkpoint_every", 300.0))
+    return make_plan(
+        TASKS[name],
+        entry.get("options", {}),
+        settings=settings,
+        extras=entry.get("extras"),
+        evaluate_at=entry.get("evaluate_at", ()),
+        checkpoint_every=entry.get("checkpoint_every", 300.0),
+    )
 
 
 def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
@@ -195,8 +222,10 @@ def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
     for name, shape in sites.items():
         sides = shape if isinstance(shape, Sequence) else ()
         if len(sides) != 3 or any(not isinstance(side, int) or side < 1 for side in sides):
-            raise Mistake(f"site {name!r} of task {task.name} has the shape {shape!r}, "
-                          "but it must be three positive integers (C, H, W)")
+            raise Mistake(
+                f"site {name!r} of task {task.name} has the shape {shape!r}, "
+                "but it must be three positive integers (C, H, W)"
+            )
     return dict(sites)
 
 

@@ -68,8 +68,10 @@ def find_device(name: str) -> torch.device:
         return torch.empty((), device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise Mistake(f"device is {name!r}, but torch cannot use it here ({reason}): take cpu, or a device "
-                      "that `sparsity-tuner doctor` lists") from error
+        raise Mistake(
+            f"device is {name!r}, but torch cannot use it here ({reason}): take cpu, or a device "
+            "that `sparsity-tuner doctor` lists"
+        ) from error
 
 
 def run(
@@ -102,11 +104,16 @@ def run(
         step += 1
         evaluation = Evaluation(step, *training.evaluate()) if step in plan.evaluate_at else None
         if folder is not None and (evaluation is not None or clock() - saved_at >= plan.checkpoint_every):
-            checkpoint.save(folder, {
-                "plan": plan.identity(), "seed": seed, "step": step,
-                "evaluation": None if evaluation is None else _packed(evaluation),
-                "training": training.state_dict(),
-            })
+            checkpoint.save(
+                folder,
+                {
+                    "plan": plan.identity(),
+                    "seed": seed,
+                    "step": step,
+                    "evaluation": None if evaluation is None else _packed(evaluation),
+                    "training": training.state_dict(),
+                },
+            )
             saved_at = clock()
         if evaluation is not None:
             yield evaluation
@@ -117,9 +124,11 @@ def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -
     mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
     for key in sorted(theirs.keys() | mine.keys(), reverse=True):  # the seed first
         if theirs.get(key) != mine.get(key):
-            raise Mistake(f"the checkpoint in {folder} belongs to another training ({key} is "
-                          f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "
-                          "remove that one")
+            raise Mistake(
+                f"the checkpoint in {folder} belongs to another training ({key} is "
+                f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "
+                "remove that one"
+            )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Whether a winner is better than doing nothing: which pairs that takes, and the statistics over them.
+"""Whether a winner is better than doing nothing: the statistics over pairs.
 
 The search saw one noise realisation and picked the best of many, so its winner is expected to look better
 than it is. Here each winner meets the baseline over fresh seeds, in pairs that share theirs. Everything in
-this file is a pure function; `study.py` runs the pairs.
+this file is a pure function; `pairs.py` says which pairs, `study.py` runs them.
 
 >>> pairs = [Pair(1000, {900: 27.5}, {900: 27.1}), Pair(1001, {900: 27.6}, {900: 27.3})]
 >>> compare({7: pairs}, metric="psnr", direction="maximize", steps=(900,))[0].sentence
@@ -12,19 +12,12 @@ this file is a pure function; `study.py` runs the pairs.
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from trainers.settings import Mistake, Regularizer, to_json
-
-if TYPE_CHECKING:
-    from tuner.record import Row
-    from tuner.spec import StudySpec
+from typing import Any
 
 LEVEL = 0.95
 BETTER, WORSE, OPEN = "better", "worse", "not distinguishable"
-_FIRST_SEED = 1000  # pair i has the seed search.seed + 1000 + i: no trial of the search has it
 
 
 @dataclass(frozen=True)
@@ -260,97 +253,3 @@ def _texts(one: AtStep) -> tuple[str, ...]:
     interval = "–" if one.low is None or one.high is None else f"{one.low:+.3g} to {one.high:+.3g}"
     p = "–" if one.p is None else f"{one.p:.2g}"
     return (str(one.step), str(one.pairs), *means, difference, interval, p)
-
-
-# from the rows of the record
-
-
-@dataclass(frozen=True)
-class Member:
-    """One training that a confirmation still needs; without settings it is the baseline's."""
-
-    pair: int
-    seed: int
-    settings: dict[str, Regularizer]
-    extras: dict[str, float]
-
-
-def winners(rows: Iterable["Row"], top: int, direction: str) -> list["Row"]:
-    """The `top` best proposals, each with other settings, the leader first; fewer where there are no more.
-
-    Raises:
-        Mistake: no proposal is COMPLETE, or `top` is below 1.
-    """
-    if top < 1:
-        raise Mistake(f"--top is {top}, but it has to be a whole number of at least 1")
-    ranked = _ranked(rows, direction)
-    if not ranked:
-        raise Mistake("no proposal is COMPLETE, so there is nothing to confirm: go on with `resume`")
-    return ranked[:top]
-
-
-def _ranked(rows: Iterable["Row"], direction: str) -> list["Row"]:
-    """The COMPLETE proposals, the leader first; of those with equal settings the best stands for all."""
-    sign = -1 if direction == "maximize" else 1
-    done = [row for row in rows if row.role == "proposal" and row.value is not None]
-    best: dict[str, Row] = {}
-    for row in sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number)):
-        best.setdefault(_identity(row), row)
-    return list(best.values())
-
-
-def missing_members(
-    rows: Iterable["Row"], chosen: Sequence["Row"], seeds: int, search_seed: int
-) -> list[Member]:
-    """What `seeds` pairs of each chosen winner with the baseline lack; both members of pair i share one seed.
-
-    A member that FAILED is no pair and is wanted again; one that diverged is a result.
-
-    Raises:
-        Mistake: `seeds` is below 1.
-    """
-    if seeds < 1:
-        raise Mistake(f"--seeds is {seeds}, but it has to be a whole number of at least 1")
-    kept = [row for row in rows if row.role == "confirmation" and row.state != "FAILED"]
-    there = {(_identity(row), row.pair) for row in kept}
-    wanted = []
-    for pair in range(seeds):
-        seed = search_seed + _FIRST_SEED + pair
-        members = [Member(pair, seed, {}, {})]
-        members += [Member(pair, seed, row.settings, row.extras) for row in chosen]
-        wanted += [member for member in members if (_identity(member), pair) not in there]
-    return wanted
-
-
-def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation]:
-    """All confirmations that the record holds, one for each winner that has pairs, together at 95%."""
-    rows = list(rows)
-    members: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        if row.role == "confirmation" and row.pair is not None and row.state != "FAILED":
-            members.setdefault(_identity(row), {})[row.pair] = row
-    numbers = {_identity(row): row.number for row in _ranked(rows, spec.direction())}
-    baseline = members.pop(_identity(Member(0, 0, {}, {})), {})
-    metric = spec.metric()
-    pairs = {
-        numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
-        for identity, of in members.items()
-        if identity in numbers
-    }
-    scope = "on this picture" if "image" in spec.plan else ""
-    return compare(pairs, metric=metric, direction=spec.direction(), steps=spec.evaluate_at(), scope=scope)
-
-
-def _identity(row: "Row | Member") -> str:
-    plain = {site: to_json(regularizer) for site, regularizer in row.settings.items()}
-    return json.dumps([plain, dict(row.extras)], sort_keys=True)
-
-
-def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:
-    return Pair(winner.seed, _values(winner, metric), _values(baseline, metric))
-
-
-def _values(row: "Row | None", metric: str) -> dict[int, float] | None:
-    if row is None or row.state not in ("COMPLETE", "PRUNED"):
-        return None
-    return {one.step: one.metrics[metric] for one in row.evaluations}

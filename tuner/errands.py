@@ -167,7 +167,7 @@ def presets(name: str | None) -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """List the studies under the root."""
-    from tuner.study import studies
+    from tuner.folder import studies
     from tuner.tables import columns
 
     names = studies(session.folder)

@@ -24,7 +24,7 @@ from trainers.tasks import network_of
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tuner.record import Row
+    from tuner.rows import Row
     from tuner.spec import StudySpec
 
 Shapes = Mapping[str, tuple[int, int, int]]

@@ -13,7 +13,7 @@ from rich.text import Text
 from tuner.screen import failure_line, leader_line, status, time_left, timing
 
 if TYPE_CHECKING:
-    from tuner.record import Row
+    from tuner.rows import Row
     from tuner.spec import StudySpec
 
 

@@ -18,7 +18,6 @@ import fsspec
 from trainers.settings import Mistake, SettingsFile, strength_of
 from trainers.tasks import find_task, sites_of
 from tuner import tracking as names
-from tuner.confirm import confirmations
 from tuner.exported import (
     Shapes,
     baseline_of,
@@ -29,12 +28,14 @@ from tuner.exported import (
     sites_of_row,
     text_of,
 )
+from tuner.pairs import confirmations
 from tuner.runs import Point, Run, experiment_of, safe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tuner.record import Record, Recorded, Row
+    from tuner.record import Record
+    from tuner.rows import Recorded, Row
     from tuner.spec import StudySpec
     from tuner.storage import Storage
 

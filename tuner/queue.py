@@ -31,7 +31,8 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from trainers.settings import Mistake
-from tuner.record import RUNNING, Record, Row
+from tuner.record import Record
+from tuner.rows import RUNNING, Row
 from tuner.sections import Resources
 from tuner.trial import TrialActor
 

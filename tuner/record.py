@@ -10,8 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -19,62 +18,18 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces import extras as extras_space
-from trainers.settings import Mistake, Regularizer, from_json, to_json
+from trainers.settings import Mistake, Regularizer, to_json
 from tuner import pruning
+from tuner.rows import EVALUATION, RUNNING, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
 from tuner.spec import StudySpec
 
 SCHEMA = 1
 ROLES = ("proposal", "baseline", "confirmation", "pilot")
-RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
-_STATES = {
-    TrialState.RUNNING: RUNNING,
-    TrialState.COMPLETE: COMPLETE,
-    TrialState.PRUNED: PRUNED,
-    TrialState.FAIL: FAILED,
-}
-_EVALUATION = "evaluation:"
 # Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that
 # diverged after good rungs for the best of the pruned ones.
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
 _CONSTRAINT = "constraints:finite"
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One evaluation as it was written: `seq` counts the study's evaluations, `time` is unix seconds."""
-
-    seq: int
-    time: float
-    step: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only."""
-
-    role: str
-    number: int
-    state: str
-    reason: str | None
-    seed: int
-    settings: dict[str, Regularizer]
-    extras: dict[str, float]
-    evaluations: tuple[Recorded, ...]
-    value: float | None
-    started: float
-    finished: float | None
-    pair: int | None = None
-
-    @property
-    def label(self) -> str:
-        """How people and folders name it: `7` for a proposal, else `baseline:2`."""
-        return str(self.number) if self.role == "proposal" else f"{self.role}:{self.number}"
-
-    def at(self, step: int) -> Recorded | None:
-        """The evaluation at `step`, if there is one."""
-        return next((one for one in self.evaluations if one.step == step), None)
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
 
 
 class Record:
@@ -219,7 +174,7 @@ class Record:
             written = Recorded(self._sequence, time.time(), step, {k: float(v) for k, v in metrics.items()})
             self._storage.set_trial_user_attr(
                 self._trial_id(role, number),
-                f"{_EVALUATION}{step}",
+                f"{EVALUATION}{step}",
                 {"seq": written.seq, "time": written.time, "metrics": written.metrics},
             )
             self._sequence += 1
@@ -295,8 +250,8 @@ class Record:
         if reason == "diverged":
             self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 1.0)
         self._each(role, number, "set_trial_state_values", state, None if value is None else [value])
-        self._replace(replace(row, state=_STATES[state], reason=reason, value=value, finished=time.time()))
-        return _STATES[state]
+        self._replace(replace(row, state=STATES[state], reason=reason, value=value, finished=time.time()))
+        return STATES[state]
 
     def _each(self, role: str, number: int, method: str, *arguments: Any) -> None:
         """Write to the database, then the same to the sampler's mirror of it."""
@@ -308,7 +263,7 @@ class Record:
 
     def _create(self, role: str, trial: FrozenTrial) -> Row:
         trial_id = self._storage.create_new_trial(self._ids[role], template_trial=trial)
-        row = _row(role, self._storage.get_trial(trial_id))
+        row = row_of(role, self._storage.get_trial(trial_id))
         with self._lock:
             self._rows[role].append(row)
             self._version += 1
@@ -320,7 +275,8 @@ class Record:
             self._version += 1
 
     def _read(self, role: str) -> list[Row]:
-        return [_row(role, trial) for trial in self._storage.get_all_trials(self._ids[role], deepcopy=False)]
+        trials = self._storage.get_all_trials(self._ids[role], deepcopy=False)
+        return [row_of(role, trial) for trial in trials]
 
     def _trial_id(self, role: str, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._ids[role], number)
@@ -351,30 +307,3 @@ def _attributes(
 ) -> dict[str, Any]:
     plain = {site: to_json(regularizer) for site, regularizer in settings.items()}
     return {"seed": seed, "settings": plain, "extras": dict(extras)}
-
-
-def _row(role: str, trial: FrozenTrial) -> Row:
-    attributes = trial.user_attrs
-    evaluations = [
-        Recorded(one["seq"], one["time"], int(key.removeprefix(_EVALUATION)), one["metrics"])
-        for key, one in attributes.items()
-        if key.startswith(_EVALUATION)
-    ]
-    return Row(
-        role=role,
-        number=trial.number,
-        state=_STATES[trial.state],
-        reason=attributes.get("reason"),
-        seed=attributes["seed"],
-        settings={site: from_json(one, site) for site, one in attributes["settings"].items()},
-        extras=attributes["extras"],
-        evaluations=tuple(sorted(evaluations, key=lambda one: one.step)),
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        started=_seconds(trial.datetime_start) or 0.0,
-        finished=_seconds(trial.datetime_complete),
-        pair=attributes.get("pair"),
-    )
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()

@@ -15,7 +15,7 @@ from trainers.tasks import ORACLES
 from tuner.called import Commands
 
 if TYPE_CHECKING:
-    from tuner.record import Row
+    from tuner.rows import Row
     from tuner.spec import StudySpec
 
 NO_EVIDENCE = (

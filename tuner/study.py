@@ -5,22 +5,32 @@
 >>> study.best(), study.confirm(), study.export()                                      # doctest: +SKIP
 """
 
-import os
 import shutil
 import statistics
 import time as clock
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.settings import Mistake
 from tuner import tracking as tracking_
-from tuner.confirm import Confirmation, confirmations, missing_members, winners
+from tuner.confirm import Confirmation
+from tuner.folder import (
+    SPEC,
+    create,
+    database_of,
+    record_exists,
+    same_study,
+    settled,
+    studies,
+    write_spec,
+)
 from tuner.lock import StudyLock
-from tuner.record import COMPLETE, RUNNING, Record, Row
+from tuner.pairs import confirmations, missing_members, winners
+from tuner.record import Record
+from tuner.rows import COMPLETE, RUNNING, Row
 from tuner.sections import Resources
-from tuner.spec import StudySpec, differences, freeze, load_spec, to_yaml
+from tuner.spec import StudySpec, freeze, load_spec
 from tuner.storage import Storage
 from tuner.trial import LOG
 
@@ -28,9 +38,6 @@ if TYPE_CHECKING:
     import pandas
 
     from tuner.progress import Listener
-
-DATABASE = "study.db"
-SPEC = "spec.yaml"
 
 
 class Study:
@@ -275,16 +282,16 @@ def run(
     """
     wanted = spec if isinstance(spec, StudySpec) else load_spec(spec)
     folder = Path(root) / wanted.name
-    if _record_exists(wanted, folder):
-        return _same_study(wanted, folder).resume(time=time, address=address, progress=progress)
+    if record_exists(wanted, folder):
+        return Study(folder, same_study(wanted, folder)).resume(time=time, address=address, progress=progress)
     frozen = freeze(wanted)
 
     from tuner.queue import cluster, slots  # Ray takes seconds to import, and a spec is refused without it
 
     with cluster(address):
         slots(frozen.resources)
-        frozen = _settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
-        return _create(frozen, folder).resume(time=time, address=address, progress=progress)
+        frozen = settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
+        return Study(folder, create(frozen, folder)).resume(time=time, address=address, progress=progress)
 
 
 def open_study(name: str, *, root: str | Path = "studies") -> Study:
@@ -297,73 +304,12 @@ def open_study(name: str, *, root: str | Path = "studies") -> Study:
     if not (folder / SPEC).is_file():
         wanted = load_spec(name) if Path(name).is_file() else None
         folder = Path(root) / (wanted.name if wanted else name)
-        if wanted is not None and _record_exists(wanted, folder):
-            return _same_study(wanted, folder)
+        if wanted is not None and record_exists(wanted, folder):
+            return Study(folder, same_study(wanted, folder))
         known = ", ".join(studies(root)) or "none"
         raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
     spec = load_spec(folder / SPEC)
     return Study(folder, Record(database_of(spec, folder), spec.name))
-
-
-def studies(root: str | Path) -> list[str]:
-    """The names of the studies under `root`."""
-    return sorted(path.parent.name for path in Path(root).glob(f"*/{SPEC}"))
-
-
-def database_of(spec: StudySpec, folder: Path) -> str:
-    """The address of a study's record."""
-    return spec.database or f"sqlite:///{(folder / DATABASE).resolve()}"
-
-
-def write_spec(folder: Path, spec: StudySpec) -> None:
-    """Copy the frozen spec beside the record, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{SPEC}.{os.getpid()}"
-    part.write_text(to_yaml(spec), encoding="utf-8")
-    os.replace(part, folder / SPEC)
-
-
-def _record_exists(wanted: StudySpec, folder: Path) -> bool:
-    there = wanted.database is not None or (folder / DATABASE).is_file()
-    return there and Record.exists(database_of(wanted, folder), wanted.name)
-
-
-def _same_study(wanted: StudySpec, folder: Path) -> Study:
-    """The study that exists under the name of `wanted`, if it is the one that `wanted` describes."""
-    record = Record(database_of(wanted, folder), wanted.name)
-    frozen = freeze(wanted, startup_trials=record.spec.search.startup_trials)
-    changed = differences(record.spec, frozen)
-    if changed:
-        raise Mistake(
-            f"study {wanted.name!r} exists with another {', '.join(changed)}: "
-            "give this one another name with --name, or delete that one"
-        )
-    if not (folder / SPEC).is_file():  # another machine, whose `database` has found the record
-        write_spec(folder, record.spec)
-    return Study(folder, record)
-
-
-def _create(frozen: StudySpec, folder: Path) -> Study:
-    with StudyLock(folder):
-        record = Record.create(database_of(frozen, folder), frozen)
-        write_spec(folder, record.spec)
-    return Study(folder, record)
-
-
-def _settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
-    """The frozen spec with its places resolved, each of them tried before anything is written."""
-    storage = frozen.storage or str(folder / "trials")
-    if "://" not in storage:
-        storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
-    tracking_.check(tracking)
-    existed = folder.exists()
-    try:
-        Storage(storage).check()
-    except RuntimeError:
-        if not existed:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return frozen.model_copy(update={"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking})
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from trainers.plan import Plan
 from trainers.settings import Regularizer
 from trainers.tasks import Task
 from trainers.training import Evaluation
-from tuner.record import Record, Row
+from tuner.record import Record
+from tuner.rows import Row
 from tuner.spec import freeze, load_spec
 from tuner.storage import Storage
 from tuner.tracking import Tracker, search

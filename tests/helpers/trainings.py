@@ -1,6 +1,6 @@
 """A small plan for every task of ours; run as a program, it goes on with trainings that another saved.
 
-    python trainings.py TASK SEED FOLDER…    prints the evaluations of each folder as JSON
+python trainings.py TASK SEED FOLDER…    prints the evaluations of each folder as JSON
 """
 
 import hashlib

@@ -9,7 +9,7 @@ import pytest
 
 from trainers.settings import L0
 from tuner.progress import Progress
-from tuner.record import Recorded, Row
+from tuner.rows import Recorded, Row
 from tuner.spec import load_spec
 
 SPEC = load_spec(

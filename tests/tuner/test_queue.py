@@ -10,7 +10,8 @@ import pytest
 
 from trainers.settings import L0, L1, Mistake
 from tuner.queue import Queue, drain
-from tuner.record import Record, Row
+from tuner.record import Record
+from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
 
 pytestmark = pytest.mark.usefixtures("local_ray")

@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from trainers.settings import L0, Mistake
-from tuner.record import Record, Row
+from tuner.record import Record
+from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from trainers.settings import L0, L0Inf
 from tuner.called import Commands, program
-from tuner.record import Recorded, Row
+from tuner.rows import Recorded, Row
 from tuner.screen import (
     difference,
     duration,

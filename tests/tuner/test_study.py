@@ -85,7 +85,7 @@ def test_a_log_is_read_by_its_trials_label(done: Study) -> None:
 def test_a_sync_that_fails_says_so(tmp_path: Path) -> None:
     study = run(spec(), root=tmp_path)
     (tmp_path / "mlflow.db").write_text("no database")
-    with pytest.raises(RuntimeError, match="MLflow at sqlite:.* lags behind"):
+    with pytest.raises(RuntimeError, match=r"MLflow at sqlite:.* lags behind"):
         study.sync()
 
 

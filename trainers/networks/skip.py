@@ -27,15 +27,23 @@ class Skip(nn.Module):
         for i in range(self.scales):
             if self.skip:
                 self.add_module(f"skip{i}", nn.Sequential(*_conv(channels, config.skip, 1), _act()))
-            self.add_module(f"encode{i}", nn.Sequential(
-                *_conv(channels, width, 3, stride=2), _act(), *_conv(width, width, 3)))
+            self.add_module(
+                f"encode{i}",
+                nn.Sequential(*_conv(channels, width, 3, stride=2), _act(), *_conv(width, width, 3)),
+            )
             self.add_module(f"down{i}", _act())
             channels = width
         self.upsample = nn.Upsample(scale_factor=2, mode=config.upsample)
         for site in self.decoders:
-            self.add_module(f"decode_{site}", nn.Sequential(
-                _norm(width + config.skip), *_conv(width + config.skip, width, 3), _act(),
-                *_conv(width, width, 1)))
+            self.add_module(
+                f"decode_{site}",
+                nn.Sequential(
+                    _norm(width + config.skip),
+                    *_conv(width + config.skip, width, 3),
+                    _act(),
+                    *_conv(width, width, 1),
+                ),
+            )
             self.add_module(site, _act())
         self.to_picture = nn.Conv2d(width, out_channels, 1)
 
@@ -69,8 +77,10 @@ class Skip(nn.Module):
 
 def _conv(channels: int, out_channels: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     """A convolution that pads by reflection, and its BatchNorm."""
-    return (nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, padding_mode="reflect"),
-            _norm(out_channels))
+    return (
+        nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, padding_mode="reflect"),
+        _norm(out_channels),
+    )
 
 
 def _norm(channels: int) -> nn.Module:

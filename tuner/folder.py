@@ -1,0 +1,87 @@
+"""A study's folder ROOT/NAME: its frozen spec, where its record is, and how both come to be."""
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from trainers.settings import Mistake
+from tuner import tracking as tracking_
+from tuner.lock import StudyLock
+from tuner.record import Record
+from tuner.spec import StudySpec, differences, freeze, to_yaml
+from tuner.storage import Storage
+
+DATABASE = "study.db"
+SPEC = "spec.yaml"
+
+
+def studies(root: str | Path) -> list[str]:
+    """The names of the studies under `root`."""
+    return sorted(path.parent.name for path in Path(root).glob(f"*/{SPEC}"))
+
+
+def database_of(spec: StudySpec, folder: Path) -> str:
+    """The address of a study's record."""
+    return spec.database or f"sqlite:///{(folder / DATABASE).resolve()}"
+
+
+def write_spec(folder: Path, spec: StudySpec) -> None:
+    """Copy the frozen spec beside the record, atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{SPEC}.{os.getpid()}"
+    part.write_text(to_yaml(spec), encoding="utf-8")
+    os.replace(part, folder / SPEC)
+
+
+def record_exists(wanted: StudySpec, folder: Path) -> bool:
+    """Whether there is a study of that name, in the folder or in the database that the spec names."""
+    there = wanted.database is not None or (folder / DATABASE).is_file()
+    return there and Record.exists(database_of(wanted, folder), wanted.name)
+
+
+def same_study(wanted: StudySpec, folder: Path) -> Record:
+    """The record of the study that exists under the name of `wanted`.
+
+    Raises:
+        Mistake: it has another frozen spec; the sentence lists the keys.
+    """
+    record = Record(database_of(wanted, folder), wanted.name)
+    frozen = freeze(wanted, startup_trials=record.spec.search.startup_trials)
+    changed = differences(record.spec, frozen)
+    if changed:
+        raise Mistake(
+            f"study {wanted.name!r} exists with another {', '.join(changed)}: "
+            "give this one another name with --name, or delete that one"
+        )
+    if not (folder / SPEC).is_file():  # another machine, whose `database` has found the record
+        write_spec(folder, record.spec)
+    return record
+
+
+def create(frozen: StudySpec, folder: Path) -> Record:
+    """Write a new study: the record first, then the copy of its spec."""
+    with StudyLock(folder):
+        record = Record.create(database_of(frozen, folder), frozen)
+        write_spec(folder, record.spec)
+    return record
+
+
+def settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
+    """The frozen spec with its places resolved, each of them tried before anything is written.
+
+    Raises:
+        RuntimeError: the tracking or the storage does not answer.
+    """
+    storage = frozen.storage or str(folder / "trials")
+    if "://" not in storage:
+        storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
+    tracking_.check(tracking)
+    existed = folder.exists()
+    try:
+        Storage(storage).check()
+    except RuntimeError:
+        if not existed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return frozen.model_copy(update={"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking})

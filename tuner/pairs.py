@@ -1,0 +1,106 @@
+"""Which pairs of winner and baseline a confirmation takes, and what the record's rows say of them."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainers.settings import Mistake, Regularizer, to_json
+from tuner.confirm import Confirmation, Pair, compare
+
+if TYPE_CHECKING:
+    from tuner.rows import Row
+    from tuner.spec import StudySpec
+
+FIRST_SEED = 1000  # pair i has the seed search.seed + 1000 + i: no trial of the search has it
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training that a confirmation still needs; without settings it is the baseline's."""
+
+    pair: int
+    seed: int
+    settings: dict[str, Regularizer]
+    extras: dict[str, float]
+
+
+def winners(rows: Iterable["Row"], top: int, direction: str) -> list["Row"]:
+    """The `top` best proposals, each with other settings, the leader first; fewer where there are no more.
+
+    Raises:
+        Mistake: no proposal is COMPLETE, or `top` is below 1.
+    """
+    if top < 1:
+        raise Mistake(f"--top is {top}, but it has to be a whole number of at least 1")
+    ranked = _ranked(rows, direction)
+    if not ranked:
+        raise Mistake("no proposal is COMPLETE, so there is nothing to confirm: go on with `resume`")
+    return ranked[:top]
+
+
+def _ranked(rows: Iterable["Row"], direction: str) -> list["Row"]:
+    """The COMPLETE proposals, the leader first; of those with equal settings the best stands for all."""
+    sign = -1 if direction == "maximize" else 1
+    done = [row for row in rows if row.role == "proposal" and row.value is not None]
+    best: dict[str, Row] = {}
+    for row in sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number)):
+        best.setdefault(_identity(row), row)
+    return list(best.values())
+
+
+def missing_members(
+    rows: Iterable["Row"], chosen: Sequence["Row"], seeds: int, search_seed: int
+) -> list[Member]:
+    """What `seeds` pairs of each chosen winner with the baseline lack; both members of pair i share one seed.
+
+    A member that FAILED is no pair and is wanted again; one that diverged is a result.
+
+    Raises:
+        Mistake: `seeds` is below 1.
+    """
+    if seeds < 1:
+        raise Mistake(f"--seeds is {seeds}, but it has to be a whole number of at least 1")
+    kept = [row for row in rows if row.role == "confirmation" and row.state != "FAILED"]
+    there = {(_identity(row), row.pair) for row in kept}
+    wanted = []
+    for pair in range(seeds):
+        seed = search_seed + FIRST_SEED + pair
+        members = [Member(pair, seed, {}, {})]
+        members += [Member(pair, seed, row.settings, row.extras) for row in chosen]
+        wanted += [member for member in members if (_identity(member), pair) not in there]
+    return wanted
+
+
+def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation]:
+    """All confirmations that the record holds, one for each winner that has pairs, together at 95%."""
+    rows = list(rows)
+    members: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        if row.role == "confirmation" and row.pair is not None and row.state != "FAILED":
+            members.setdefault(_identity(row), {})[row.pair] = row
+    numbers = {_identity(row): row.number for row in _ranked(rows, spec.direction())}
+    baseline = members.pop(_identity(Member(0, 0, {}, {})), {})
+    metric = spec.metric()
+    pairs = {
+        numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
+        for identity, of in members.items()
+        if identity in numbers
+    }
+    scope = "on this picture" if "image" in spec.plan else ""
+    return compare(pairs, metric=metric, direction=spec.direction(), steps=spec.evaluate_at(), scope=scope)
+
+
+def _identity(row: "Row | Member") -> str:
+    plain = {site: to_json(regularizer) for site, regularizer in row.settings.items()}
+    return json.dumps([plain, dict(row.extras)], sort_keys=True)
+
+
+def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:
+    return Pair(winner.seed, _values(winner, metric), _values(baseline, metric))
+
+
+def _values(row: "Row | None", metric: str) -> dict[int, float] | None:
+    if row is None or row.state not in ("COMPLETE", "PRUNED"):
+        return None
+    return {one.step: one.metrics[metric] for one in row.evaluations}

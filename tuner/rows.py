@@ -1,0 +1,82 @@
+"""A trial as the record holds it, read from its Optuna trial: what the rest of this package reads."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from optuna.trial import FrozenTrial, TrialState
+
+from trainers.settings import Regularizer, from_json
+
+RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
+STATES = {
+    TrialState.RUNNING: RUNNING,
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+}
+EVALUATION = "evaluation:"  # begins the name of the attribute that holds one
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One evaluation as it was written: `seq` counts the study's evaluations, `time` is unix seconds."""
+
+    seq: int
+    time: float
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only."""
+
+    role: str
+    number: int
+    state: str
+    reason: str | None
+    seed: int
+    settings: dict[str, Regularizer]
+    extras: dict[str, float]
+    evaluations: tuple[Recorded, ...]
+    value: float | None
+    started: float
+    finished: float | None
+    pair: int | None = None
+
+    @property
+    def label(self) -> str:
+        """How people and folders name it: `7` for a proposal, else `baseline:2`."""
+        return str(self.number) if self.role == "proposal" else f"{self.role}:{self.number}"
+
+    def at(self, step: int) -> Recorded | None:
+        """The evaluation at `step`, if there is one."""
+        return next((one for one in self.evaluations if one.step == step), None)
+
+
+def row_of(role: str, trial: FrozenTrial) -> Row:
+    """The row that an Optuna trial of that role holds."""
+    attributes = trial.user_attrs
+    evaluations = [
+        Recorded(one["seq"], one["time"], int(key.removeprefix(EVALUATION)), one["metrics"])
+        for key, one in attributes.items()
+        if key.startswith(EVALUATION)
+    ]
+    return Row(
+        role=role,
+        number=trial.number,
+        state=STATES[trial.state],
+        reason=attributes.get("reason"),
+        seed=attributes["seed"],
+        settings={site: from_json(one, site) for site, one in attributes["settings"].items()},
+        extras=attributes["extras"],
+        evaluations=tuple(sorted(evaluations, key=lambda one: one.step)),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        started=_seconds(trial.datetime_start) or 0.0,
+        finished=_seconds(trial.datetime_complete),
+        pair=attributes.get("pair"),
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
