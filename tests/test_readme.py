@@ -41,7 +41,7 @@ def test_the_lines_that_apply_a_file_to_ones_own_generator(tmp_path: Path) -> No
 def test_one_training_by_hand(tmp_path: Path) -> None:
     code = only("python", "train_dip(")
     shorter = code.replace('{"size": 96}', '{"size": 32, "network": {"width": 4, "scales": 2}}').replace(
-        "(100, 300, 900)", "(2, 5)"
+        "(67, 201, 600)", "(2, 5)"
     )
     assert shorter != code
     lines = run(shorter, tmp_path).splitlines()

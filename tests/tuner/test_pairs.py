@@ -1,5 +1,6 @@
 """Which pairs a confirmation takes, and what is made of the record's rows."""
 
+import math
 from pathlib import Path
 from typing import Any
 

@@ -28,9 +28,9 @@ def test_a_preset_loads_and_freezes(name: str) -> None:
     assert not frozen.sparsity_space().is_static
 
 
-def test_the_preset_of_make_search_is_the_study_of_the_design() -> None:
+def test_the_preset_of_make_search_has_two_rungs_and_the_four_sites_that_matter() -> None:
     spec = load_spec("dip-denoise")
-    assert (spec.rungs(), spec.evaluate_at()) == ((100, 300), (100, 300, 900))
+    assert (spec.rungs(), spec.evaluate_at()) == ((67, 201), (67, 201, 600))
     assert (spec.metric(), spec.direction()) == ("psnr", "maximize")
     frozen = freeze(spec)
     assert frozen.space.sites == ("down1", "up0", "up1", "code")
