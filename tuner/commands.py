@@ -40,8 +40,8 @@ def search(
     from tuner.spec import load_spec
     from tuner.study import run
 
-    wanted = load_spec(spec, overrides=overrides, name=name, trials=trials, time=time)
-    session.goes_on_with("resume", wanted.name)
+    wanted = load_spec(spec, overrides=overrides, name=name, trials=trials)
+    session.goes_on_with("resume", wanted.name, once=session.folder / wanted.name / "spec.yaml")
     began = clock.monotonic()
     with Progress() as progress:
         study = run(
@@ -99,7 +99,11 @@ def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> 
         return 0
     limit = _seconds(time) if time is not None else study.spec.seconds("time")
     if limit is not None and elapsed >= limit:
-        print(f"The time is up after {duration(elapsed)}; what runs was saved.")
+        go_on = session.commands.line("resume", study.name)
+        print(
+            f"The time is up after {duration(elapsed)}; trials that have not ended go on from their last "
+            f"checkpoint with: {go_on}"
+        )
         return 0
     raise KeyboardInterrupt
 

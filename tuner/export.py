@@ -215,14 +215,15 @@ def _weights(client: "MlflowClient", run: "Run", study: str, root: Path) -> dict
 
 def _from_storage(label: str, spec: Path) -> dict[str, Any] | None:
     from trainers import checkpoint
-    from tuner.storage import Storage
+    from tuner.storage import Storage, place
 
     where = None
     with contextlib.suppress(OSError, yaml.YAMLError):
-        where = yaml.safe_load(spec.read_text(encoding="utf-8"))["storage"]
+        content = yaml.safe_load(spec.read_text(encoding="utf-8"))
+        where = place(content["storage"], spec.parent.resolve(), content["uuid"])
     if not where or ("://" not in where and not (Path(where) / label).is_dir()):
         return None
-    storage = Storage(str(where))
+    storage = Storage(where)
     folder = storage.open(label)
     try:
         return checkpoint.load(folder)

@@ -10,7 +10,7 @@ from tuner import tracking as tracking_
 from tuner.lock import StudyLock
 from tuner.record import Record
 from tuner.spec import StudySpec, differences, freeze, to_yaml
-from tuner.storage import Storage
+from tuner.storage import Storage, place
 
 DATABASE = "study.db"
 SPEC = "spec.yaml"
@@ -73,15 +73,16 @@ def settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
     Raises:
         RuntimeError: the tracking or the storage does not answer.
     """
-    storage = frozen.storage or str(folder / "trials")
-    if "://" not in storage:
+    storage = frozen.storage
+    if storage is not None and "://" not in storage:
         storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
+    places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
     tracking_.check(tracking)
     existed = folder.exists()
     try:
-        Storage(storage).check()
+        Storage(place(storage, folder, places["uuid"] or "")).check()
     except RuntimeError:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    return frozen.model_copy(update={"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking})
+    return frozen.model_copy(update=places)

@@ -9,6 +9,14 @@ import fsspec
 LOG = "log.txt"  # what a trial printed
 
 
+def place(storage: str | None, folder: Path, uuid: str) -> str:
+    """Where a study's trials lie: in its own folder, or in one of their own below the spec's `storage`.
+
+    `folder` is ROOT/NAME. A storage may be shared by studies, and by other things.
+    """
+    return str(folder / "trials") if storage is None else f"{storage.rstrip('/')}/{folder.name}-{uuid[:8]}"
+
+
 class Storage:
     """The trials' folders of one study.
 

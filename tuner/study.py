@@ -5,6 +5,7 @@
 >>> study.best(), study.confirm(), study.export()                                      # doctest: +SKIP
 """
 
+import contextlib
 import shutil
 import statistics
 import time as clock
@@ -31,8 +32,7 @@ from tuner.record import Record
 from tuner.rows import COMPLETE, RUNNING, Row
 from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
-from tuner.storage import Storage
-from tuner.trial import LOG
+from tuner.storage import LOG, Storage, place
 
 if TYPE_CHECKING:
     import pandas
@@ -46,11 +46,16 @@ class Study:
     Args:
         folder: ROOT/NAME.
         record: its opened record.
+        tracking: another MLflow address than the one that was resolved at the start.
+
+    `lag` is how many evaluations MLflow lacked after the last run: 0, unless it was away; `sync` brings them.
     """
 
-    def __init__(self, folder: Path, record: Record) -> None:
+    def __init__(self, folder: Path, record: Record, tracking: str | None = None) -> None:
         self.folder, self.record = folder, record
         self.name, self.uuid = record.spec.name, record.uuid
+        self.lag = 0
+        self._tracking = tracking
 
     @property
     def spec(self) -> StudySpec:
@@ -59,13 +64,13 @@ class Study:
 
     @property
     def tracking(self) -> str:
-        """The MLflow address that was resolved at the start."""
-        return str(self.spec.tracking)
+        """The MLflow address: what was given now, else what was resolved at the start."""
+        return self._tracking or str(self.spec.tracking)
 
     @property
     def storage(self) -> Storage:
         """Where the trials' folders lie."""
-        return Storage(str(self.spec.storage))
+        return Storage(place(self.spec.storage, self.folder.resolve(), self.uuid))
 
     def is_done(self) -> bool:
         """Whether every trial that was asked for has ended."""
@@ -102,13 +107,24 @@ class Study:
         `resources` replace the record's from here on: they change where trials run, not what they are.
 
         Raises:
-            Mistake: `trials` is fewer than exist, or another process runs the study.
+            Mistake: `trials` is fewer than exist, no node holds `resources`, another process runs the study.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), contextlib.ExitStack() as stack:
             self.record = Record(database_of(self.spec, self.folder), self.name)
-            self._take(trials, resources)
-            if not self.is_done():
-                self._drain(propose=True, time=time, address=address, progress=progress)
+            changed = self._changed(trials, resources)
+            if resources is not None:  # before anything is written
+                from tuner.queue import cluster, slots
+
+                stack.enter_context(cluster(address))
+                slots(resources)
+            if changed != self.spec:
+                self.record.set_spec(changed)
+            write_spec(self.folder, self.spec)
+            if self.is_done():
+                self.lag = self._track().close()  # what a kill may have cut off
+            else:
+                limit = time if time is not None else self.spec.seconds("time")
+                self._drain(propose=True, time=limit, address=address, progress=progress)
         return self
 
     def confirm(
@@ -135,16 +151,16 @@ class Study:
             if any(row.state == RUNNING for row in self.record.rows("confirmation")):
                 self._drain(propose=False, time=None, address=address, progress=progress)
             else:
-                self._track().close()
+                self.lag = self._track().close()
         numbers = {row.number for row in chosen}
         return [one for one in confirmations(self.record.rows(), self.spec) if one.proposal in numbers]
 
     def cost_of_confirmation(self, top: int = 1, seeds: int = 5) -> str:
         """How many trainings `confirm` would run, and about how long one takes."""
         rows = self.record.rows()
-        count = len(
-            missing_members(rows, winners(rows, top, self.spec.direction()), seeds, self.spec.search.seed)
-        )
+        chosen = winners(rows, top, self.spec.direction())
+        count = len(missing_members(rows, chosen, seeds, self.spec.search.seed))
+        count += sum(row.state == RUNNING for row in rows)  # what is open is finished first
         if not count:
             return "all pairs are in the record: nothing to train"
         whole = [row.finished - row.started for row in rows if row.state == COMPLETE and row.finished]
@@ -204,8 +220,8 @@ class Study:
             self.record.delete()
             shutil.rmtree(self.folder)
 
-    def _take(self, trials: int | None, resources: Resources | None) -> None:
-        """Take what may change in a study that exists."""
+    def _changed(self, trials: int | None, resources: Resources | None) -> StudySpec:
+        """The spec with what may change in a study that exists."""
         exist = len(self.record.rows("proposal"))
         if trials is not None and trials < exist:
             raise Mistake(
@@ -213,10 +229,7 @@ class Study:
                 f"give {exist} or more"
             )
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
-        spec = self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
-        if spec != self.spec:
-            self.record.set_spec(spec)
-            write_spec(self.folder, spec)
+        return self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
 
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
@@ -241,19 +254,18 @@ class Study:
                     tracking_behind=tracker.behind(),
                 )
 
-        seconds = time if time is not None else self.spec.seconds("time")
         try:
             drain(
                 self.record,
                 storage=self.storage.where,
                 scratch=self.folder / "ray",
                 propose=propose,
-                deadline=None if seconds is None else started + seconds,
+                deadline=None if time is None else started + time,
                 address=address,
                 listen=listen,
             )
         finally:
-            tracker.close()
+            self.lag = tracker.close()
             listen()
 
 
@@ -283,7 +295,8 @@ def run(
     wanted = spec if isinstance(spec, StudySpec) else load_spec(spec)
     folder = Path(root) / wanted.name
     if record_exists(wanted, folder):
-        return Study(folder, same_study(wanted, folder)).resume(time=time, address=address, progress=progress)
+        study = Study(folder, same_study(wanted, folder), tracking)
+        return study.resume(time=time, address=address, progress=progress)
     frozen = freeze(wanted)
 
     from tuner.queue import cluster, slots  # Ray takes seconds to import, and a spec is refused without it
@@ -294,22 +307,22 @@ def run(
         return Study(folder, create(frozen, folder)).resume(time=time, address=address, progress=progress)
 
 
-def open_study(name: str, *, root: str | Path = "studies") -> Study:
-    """Open a study by its name, its folder or its spec file.
+def open_study(name: str, *, root: str | Path = "studies", tracking: str | None = None) -> Study:
+    """Open a study by its name or its spec file; `tracking` is another MLflow address than its own.
 
     Raises:
         Mistake: there is none of that name; the sentence lists those that are there.
     """
     folder = Path(root) / name
-    if not (folder / SPEC).is_file():
+    if folder.parent != Path(root) or not (folder / SPEC).is_file():
         wanted = load_spec(name) if Path(name).is_file() else None
         folder = Path(root) / (wanted.name if wanted else name)
         if wanted is not None and record_exists(wanted, folder):
-            return Study(folder, same_study(wanted, folder))
+            return Study(folder, same_study(wanted, folder), tracking)
         known = ", ".join(studies(root)) or "none"
         raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
     spec = load_spec(folder / SPEC)
-    return Study(folder, Record(database_of(spec, folder), spec.name))
+    return Study(folder, Record(database_of(spec, folder), spec.name), tracking)
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -38,6 +38,45 @@ def test_resources_can_change_on_the_way(done: Study) -> None:
     assert len(done.record.rows("proposal")) == 4
 
 
+def test_resources_that_no_node_has_change_nothing(done: Study) -> None:
+    before = (done.folder / "spec.yaml").read_text()
+    with pytest.raises(Mistake, match="asks for 999 CPUs"):
+        done.resume(resources=Resources(cpu=999))
+    assert (done.folder / "spec.yaml").read_text() == before
+    assert open_study("study", root=done.folder.parent).spec.resources.cpu < 999
+
+
+def test_a_storage_is_shared_and_only_the_studys_own_folder_is_deleted(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "precious.txt").write_text("not ours")
+    one = run(spec(storage=str(shared)), root=tmp_path / "root")
+    two = run(spec(name="other", storage=str(shared)), root=tmp_path / "root")
+    assert {row.state for row in two.record.rows("baseline")} == {"COMPLETE"}
+    one.delete()
+    assert (shared / "precious.txt").read_text() == "not ours"
+    assert [path.name for path in shared.iterdir() if path.is_dir()] == [f"other-{two.uuid[:8]}"]
+    assert (shared / f"other-{two.uuid[:8]}" / "0" / "log.txt").exists()
+
+
+def test_a_server_that_moved_is_named_again(done: Study, tmp_path: Path) -> None:
+    elsewhere = f"sqlite:///{tmp_path}/moved.db"
+    again = run(spec(), root=done.folder.parent, tracking=elsewhere)
+    assert again.best(1)[0]["trial"] == done.best(1)[0]["trial"]
+    assert again.tracking == elsewhere
+
+
+def test_an_interrupted_confirmation_is_not_called_complete(done: Study) -> None:
+    done.record.add("confirmation", seed=1000, pair=0)
+    assert done.cost_of_confirmation(seeds=1).startswith("2 trainings of 90 steps")
+    done.record.fail("confirmation", 0, "made for this test")
+
+
+def test_a_name_that_is_a_path_is_no_study(done: Study) -> None:
+    with pytest.raises(Mistake, match="no study"):
+        open_study(f"../{done.folder.parent.name}/study", root=done.folder.parent)
+
+
 def test_trials_are_a_total_that_never_shrinks(done: Study) -> None:
     with pytest.raises(Mistake, match=r"--trials 2 is the study's total of proposals and 'study' has \d"):
         done.resume(trials=2)
