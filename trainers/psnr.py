@@ -4,9 +4,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
-# All but the loss need the clean picture: they are marked "oracle" wherever they are shown.
 PSNR = "psnr"  # of the averaged output, bias-corrected
 PSNR_RAW = "psnr_raw"  # of the last step's own output
 SSIM = "ssim"  # of the averaged output, bias-corrected
@@ -17,6 +15,10 @@ METRICS: dict[str, Literal["minimize", "maximize"]] = {
     SSIM: "maximize",
     LOSS: "minimize",
 }
+
+# Those that need the clean picture of the very picture that is tuned on: who has it needs no restoration.
+# They are marked "oracle" wherever they are shown.
+ORACLES = frozenset(METRICS) - {LOSS}
 
 SMALLEST = 11  # pixels a side: SSIM's window
 
@@ -42,6 +44,8 @@ def ssim(restored: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
     >>> round(ssim(np.eye(16)[..., None], np.eye(16)[..., None]), 6)
     1.0
     """
+    from skimage.metrics import structural_similarity  # the names above are read without it
+
     _same_shape(restored, clean)
     if min(clean.shape[:2]) < SMALLEST:
         raise ValueError(

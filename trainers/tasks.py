@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from trainers import images
 from trainers.plan import DipOptions, Frozen, Plan, one_sentence
+from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Task:
     that is optimised, direction "minimize" or "maximize". train: `train(plan, *, seed, device="cpu",
     folder=None)` yields an Evaluation at every step of plan.evaluate_at. sites: {name: (C, H, W)} in order
     of execution, or a function of the plan that gives it. options: the task's own keys with their defaults,
-    which type them, or a pydantic model.
+    which type them, or a pydantic model. scope: where a result holds, as a confirmation says it ("on this
+    picture"). data: the option that names what is trained on, for a file's provenance.
 
     >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
     'mine'
@@ -40,6 +42,8 @@ class Task:
     train: Callable[..., Iterator["Evaluation"]]
     sites: Sites | Callable[[Plan], Sites]
     options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
+    scope: str = ""
+    data: str = "data"
 
     def __post_init__(self) -> None:
         for key in ("name", "metric"):
@@ -72,12 +76,10 @@ def _dip_shapes(options: str) -> Sites:
     return dip.network.sites(height, width)
 
 
-# Metrics that need the clean picture of the very picture that is tuned on: who has it needs no restoration.
-# They are marked wherever they are shown.
-ORACLES = frozenset({"psnr", "psnr_raw", "ssim"})
-
 TASKS: dict[str, Task] = {
-    "dip": Task("dip", "psnr", "maximize", _train_dip, _dip_sites, DipOptions),
+    "dip": Task(
+        "dip", "psnr", "maximize", _train_dip, _dip_sites, DipOptions, scope="on this picture", data="image"
+    ),
 }
 
 
@@ -97,6 +99,14 @@ def find_task(name: str) -> Task:
         raise Mistake(
             f"task is {name!r}, but it cannot be imported ({error}): "
             "it must name a Task in a module on the Python path"
+        ) from error
+    except Mistake:
+        raise
+    except Exception as error:  # whatever the user's module does while it is imported
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Mistake(
+            f"task is {name!r}, but its module fails while it is imported ({told}): "
+            f"mend it until `import {module}` works"
         ) from error
     if not isinstance(task, Task):
         raise Mistake(

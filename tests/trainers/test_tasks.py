@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+from trainers import psnr
 from trainers.psnr import LOSS, METRICS
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.tasks import (
@@ -66,6 +67,32 @@ def test_a_users_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }.items():
         with pytest.raises(Mistake, match=told):
             find_task(name)
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("def broken(:\n", r"SyntaxError: invalid syntax"),
+    ("TASK = Tsk()\n", "NameError: name 'Tsk' is not defined"),
+    ("raise RuntimeError('no\\nGPU')\n", "RuntimeError: no GPU"),
+])  # fmt: skip
+def test_a_users_module_that_fails_is_a_mistake_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    (tmp_path / "failing_tasks.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        Mistake, match=rf"task is 'failing_tasks:TASK', but its module fails .*{told}"
+    ) as caught:
+        find_task("failing_tasks:TASK")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_users_own_mistake_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mistaken_tasks.py").write_text(
+        "from trainers.tasks import Task\nTASK = Task('', 'fid', 'minimize', print, sites={})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Mistake, match=r"^name of a Task is ''"):
+        find_task("mistaken_tasks:TASK")
 
 
 @pytest.mark.parametrize(("changes", "told"), [
@@ -177,6 +204,7 @@ def test_the_metric_is_the_plans_objective_where_the_task_has_one() -> None:
 
 def test_oracles_are_the_metrics_that_need_the_clean_picture() -> None:
     assert METRICS.keys() - {LOSS} == ORACLES
+    assert ORACLES is psnr.ORACLES
 
 
 def test_the_network_has_the_plans_name_for_it_or_the_tasks() -> None:
