@@ -11,6 +11,8 @@ import numpy as np
 from trainers.settings import Mistake
 
 if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("tpe", "random", "gp", "qmc")
@@ -85,6 +87,29 @@ def _make(name: str, seed: int, startup_trials: int) -> BaseSampler:
         return samplers.RandomSampler(seed=seed)
     if name == "gp":
         return samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
-    from tuner.sobol import Sobol
+    return _sobol(seed)
 
-    return Sobol(seed)
+
+def _sobol(seed: int) -> BaseSampler:
+    """A scrambled Sobol' sequence that goes on where the record stands, in whichever process.
+
+    Optuna's quasi-random sampler counts the points in an attribute of the study, which a mirror that is built
+    again after a kill lacks: it would begin anew and propose the first points twice. Here the trials that
+    exist are the position: proposal n is point n - 1 (proposal 0 is drawn at random, as Optuna learns the
+    parameters from it).
+
+    >>> import optuna
+    >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+    >>> study = optuna.create_study(sampler=make_sampler("qmc", seed=0, startup_trials=0))
+    >>> values = [study.ask().suggest_float("x", 0, 1) for _ in range(9)]
+    >>> sorted(int(8 * value) for value in values[1:])
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+    from optuna.samplers import QMCSampler
+
+    class Sobol(QMCSampler):
+        def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+            others = len(study.get_trials(deepcopy=False)) - 1  # without the one that asks
+            return max(0, others - 1)  # and without proposal 0
+
+    return Sobol(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)

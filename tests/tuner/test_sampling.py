@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from search_spaces.sparsity import SparsitySpace
 from trainers.settings import Mistake
-from tuner import sampling, sobol
+from tuner import sampling
 from tuner.sampling import SAMPLERS, STATIC_ONLY, check_sampler, make_sampler, seed_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -141,6 +141,6 @@ def test_seeds_of_proposals_differ_between_numbers_and_studies() -> None:
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-@pytest.mark.parametrize("module", [sampling, sobol])
-def test_the_examples_of_the_docstrings_run(module: object) -> None:
-    assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
+def test_the_examples_of_the_docstrings_run() -> None:
+    tried = doctest.testmod(sampling)
+    assert tried.failed == 0 and tried.attempted > 4
