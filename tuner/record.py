@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_spaces import extras as extras_space
 from trainers.settings import Mistake, Regularizer, to_json
 from tuner import pruning
-from tuner.rows import EVALUATION, RUNNING, STATES, Recorded, Row, row_of
+from tuner.rows import DIVERGED, EVALUATION, OUT_OF_MEMORY, RUNNING, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
 from tuner.spec import StudySpec
 
@@ -185,6 +185,10 @@ class Record:
         """End a trial as FAILED, with a reason that a person can read."""
         return self._finish(role, number, TrialState.FAIL, reason=reason)
 
+    def exhausted(self, role: str, number: int) -> str:
+        """End a trial that found too little memory: PRUNED, as a divergence is, so the sampler learns."""
+        return self._finish(role, number, TrialState.PRUNED, reason=OUT_OF_MEMORY)
+
     def settle(self) -> None:
         """Repeat what a kill may have cut off behind the last evaluation of each unfinished trial."""
         for row in self.rows():
@@ -210,7 +214,7 @@ class Record:
             return row.state
         value = evaluation.metrics[self.metric]
         if not math.isfinite(value):
-            return self._finish(role, number, TrialState.PRUNED, reason="diverged")
+            return self._finish(role, number, TrialState.PRUNED, reason=DIVERGED)
         self._each(role, number, "set_trial_intermediate_value", step, value)
         if step >= self.spec.budget.steps:
             return self._finish(role, number, TrialState.COMPLETE, value=value)
@@ -247,8 +251,11 @@ class Record:
         trial_id = self._trial_id(role, number)
         if reason is not None:
             self._storage.set_trial_user_attr(trial_id, "reason", reason)
-        if reason == "diverged":
+        if reason in (DIVERGED, OUT_OF_MEMORY):
             self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 1.0)
+        elif _CONSTRAINT in self._storage.get_trial(trial_id).system_attrs:
+            # A kill fell between constraint and state, and this time there was memory enough.
+            self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 0.0)
         self._each(role, number, "set_trial_state_values", state, None if value is None else [value])
         self._replace(replace(row, state=STATES[state], reason=reason, value=value, finished=time.time()))
         return STATES[state]

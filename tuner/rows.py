@@ -14,6 +14,8 @@ STATES = {
     TrialState.PRUNED: PRUNED,
     TrialState.FAIL: FAILED,
 }
+# Why a trial is PRUNED whose plan cannot be trained at all; Optuna ranks such a trial behind all others.
+DIVERGED, OUT_OF_MEMORY = "diverged", "out of memory"
 EVALUATION = "evaluation:"  # begins the name of the attribute that holds one
 
 
@@ -56,7 +58,7 @@ class Row:
 
 def row_of(role: str, trial: FrozenTrial) -> Row:
     """The row that an Optuna trial of that role holds."""
-    attributes = trial.user_attrs
+    attributes, state = trial.user_attrs, STATES[trial.state]
     evaluations = [
         Recorded(one["seq"], one["time"], int(key.removeprefix(EVALUATION)), one["metrics"])
         for key, one in attributes.items()
@@ -65,8 +67,9 @@ def row_of(role: str, trial: FrozenTrial) -> Row:
     return Row(
         role=role,
         number=trial.number,
-        state=STATES[trial.state],
-        reason=attributes.get("reason"),
+        state=state,
+        # A kill between reason and state leaves a reason; the trial goes on, and may end well.
+        reason=attributes.get("reason") if state in (PRUNED, FAILED) else None,
         seed=attributes["seed"],
         settings={site: from_json(one, site) for site, one in attributes["settings"].items()},
         extras=attributes["extras"],

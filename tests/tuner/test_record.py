@@ -127,6 +127,40 @@ def test_a_decision_is_repeated_from_evaluations_that_came_before_alone(url: str
     assert [row.state for row in again.rows("proposal")] == ["RUNNING", "RUNNING"]
 
 
+def test_a_trial_without_memory_is_told_as_a_diverged_one(url: str) -> None:
+    record = Record.create(url, frozen())
+    record.propose()
+    record.evaluation("proposal", 0, 30, {"score": 100.0})
+    record.propose()  # builds the sampler's mirror
+    assert record.exhausted("proposal", 0) == "PRUNED"
+    assert Record(url, "study").row("proposal", 0).reason == "out of memory"
+    trial = optuna.load_study(study_name="study/proposal", storage=url).trials[0]
+    assert (trial.state.name, trial.constraints) == ("PRUNED", {"finite": 1.0})
+    assert record._mirror is not None and record._mirror.trials[0].constraints == {"finite": 1.0}
+
+
+@pytest.mark.parametrize("end", ["fail", "exhausted"])
+def test_a_trial_that_a_kill_saved_from_its_end_keeps_nothing_of_it(
+    url: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record.create(url, frozen())
+    record.propose()
+
+    def kill(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record._storage, "set_trial_state_values", kill)
+    with pytest.raises(KeyboardInterrupt):
+        record.fail("proposal", 0, "why") if end == "fail" else record.exhausted("proposal", 0)
+    again = Record(url, "study")
+    again.settle()
+    assert (again.row("proposal", 0).state, again.row("proposal", 0).reason) == ("RUNNING", None)
+    assert run_one(again, again.row("proposal", 0), lambda step: 1.0) == "COMPLETE"
+    assert Record(url, "study").row("proposal", 0).reason is None
+    constraints = optuna.load_study(study_name="study/proposal", storage=url).trials[0].constraints
+    assert constraints == ({} if end == "fail" else {"finite": 0.0})
+
+
 @pytest.mark.parametrize("lost", ["set_trial_intermediate_value", "set_trial_state_values"])
 def test_what_a_kill_cut_off_behind_an_evaluation_is_made_up_for(
     url: str, lost: str, monkeypatch: pytest.MonkeyPatch
