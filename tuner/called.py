@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.tracking import without_password
+
 NAME = "sparsity-tuner"
 DEFAULT_ROOT = "studies"
 
@@ -55,7 +57,11 @@ class Commands:
 
     @staticmethod
     def page(tracking: str) -> str:
-        """What opens MLflow's page on the store `tracking`: a command, or the server's own address."""
+        """What opens MLflow's page on the store `tracking`: a command, or the server's own address.
+
+        Without user and password, which are not for a screen: MLflow takes them from the environment too.
+        """
+        shown = without_password(tracking)
         if tracking.startswith(("http://", "https://")):
-            return f"open {tracking}"
-        return f"{shlex.quote(_shortest(beside('mlflow')))} ui --backend-store-uri {shlex.quote(tracking)}"
+            return shown
+        return f"{shlex.quote(_shortest(beside('mlflow')))} ui --backend-store-uri {shlex.quote(shown)}"

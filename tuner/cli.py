@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["presets"])  # doctest: +SKIP
     0
     """
-    session = Session()
+    session = Session(words=tuple(sys.argv[1:] if arguments is None else arguments))
+    if "" not in sys.path:
+        sys.path.append("")  # a task of one's own lies where one stands; last, so that it shadows no package
     try:
         status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
         return status if isinstance(status, int) else 0
     except (click.Abort, KeyboardInterrupt):
-        print(session.interrupted, file=sys.stderr)
+        print(session.when_interrupted(), file=sys.stderr)
         return 130
     except Exception as error:
         if session.debug:

@@ -65,8 +65,17 @@ def _task_and_plan(file: str, settings: "SettingsFile", spec: str | None) -> "tu
             "give a file of this network, or with --spec a study of that one"
         )
     if spec is not None:
-        return task, wanted.plan_with(settings.sites, {})
+        extras = _extras(settings) if settings.task == wanted.task else {}
+        return task, wanted.plan_with(settings.sites, extras)
     return task, plan_from_json(settings.plan, settings=settings.sites)
+
+
+def _extras(settings: "SettingsFile") -> dict[str, float]:
+    """The extras that were found together with the settings."""
+    extras = (settings.plan or {}).get("extras", {})
+    if not isinstance(extras, dict):
+        raise Mistake(f"plan.extras is {extras!r}, but it must be a mapping of names to values")
+    return extras
 
 
 def _device() -> str:

@@ -1,5 +1,6 @@
 """What all commands share: the options that may stand before or after a command's name, and what they say."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import click
 
 from trainers.settings import Mistake
-from tuner.called import DEFAULT_ROOT, Commands
+from tuner.called import DEFAULT_ROOT, Commands, program
 
 
 @dataclass
@@ -17,7 +18,9 @@ class Session:
     root: str = DEFAULT_ROOT
     tracking: str | None = None
     debug: bool = False
+    words: tuple[str, ...] = ()  # as they were typed
     interrupted: str = field(default="Interrupted.", init=False)
+    _once: Path | None = field(default=None, init=False)
 
     @property
     def folder(self) -> Path:
@@ -29,11 +32,22 @@ class Session:
         """The commands to print."""
         return Commands(self.root)
 
-    def goes_on_with(self, *words: str) -> None:
-        """From now on an interruption loses nothing: say which command goes on."""
+    def goes_on_with(self, *words: str, once: Path | None = None) -> None:
+        """From now on an interruption loses nothing: say which command goes on.
+
+        While the file `once` is not there, that is the command that was given.
+        """
         self.interrupted = (
             f"Interrupted; nothing is lost, and this goes on from here: {self.commands.line(*words)}"
         )
+        self._once = once
+
+    def when_interrupted(self) -> str:
+        """What to say where the program is interrupted now."""
+        if self._once is not None and not self._once.is_file():
+            again = f"{program()} {shlex.join(self.words)}"
+            return f"Interrupted before anything was written; this begins again: {again}"
+        return self.interrupted
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -19,6 +19,7 @@ import yaml
 from trainers import settings
 from trainers.settings import L0, SettingsFile
 from tuner.cli import main, sentence
+from tuner.session import Session
 
 SPEC: dict[str, Any] = {
     "name": "study",
@@ -182,6 +183,32 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
 
 
+def test_a_module_beside_the_user_is_found_by_the_console_script(tmp_path: Path) -> None:
+    text = (
+        "from trainers.tasks import Task\n"
+        "TASK = Task('mine', 'score', 'minimize', train=print, sites={'h0': (4, 2, 3)})\n"
+    )
+    (tmp_path / "beside_me.py").write_text(text)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "sparsity-tuner", "layers", "beside_me:TASK"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["h0", "4", "2", "3", "24"]
+
+
+def test_what_an_interruption_says_depends_on_what_is_written_by_then(tmp_path: Path) -> None:
+    session = Session(root=str(tmp_path), words=("search", "my spec.yaml", "--trials", "3"))
+    assert session.when_interrupted() == "Interrupted."
+    file = tmp_path / "study" / "spec.yaml"
+    session.goes_on_with("resume", "study", once=file)
+    assert session.when_interrupted().endswith(" search 'my spec.yaml' --trials 3")
+    file.parent.mkdir()
+    file.touch()
+    assert session.when_interrupted().endswith(f" resume study --root {tmp_path}")
+
+
 def test_a_preset_can_be_printed_changed_and_run(shell: Shell) -> None:
     listed = shell.fine("presets")
     assert [line.split()[0] for line in listed.splitlines()] == ["dip-denoise", "dip-denoise-full"]
@@ -243,6 +270,20 @@ def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:
     out = shell.fine("train", "--settings", file)
     assert "3 steps with seed 5" in out
     assert (shell.folder / "trained" / "settings-seed5" / "checkpoint.pt").is_file()
+
+
+def test_train_with_a_spec_keeps_the_extras_that_were_found_with_the_settings(
+    shell: Shell, picture_spec: Path
+) -> None:
+    words = ("train", "--spec", str(picture_spec), "--settings")
+    plain = shell.fine(*words, exported(shell.folder), "-o", "plain")
+    plan = {"task": "dip", "extras": {"lr": 1e-5}}
+    slow = shell.fine(*words, exported(shell.folder, plan=plan), "-o", "slow")
+    assert plain.splitlines()[1:3] != slow.splitlines()[1:3]
+    other = exported(shell.folder, plan=plan, task="another")
+    assert plain.splitlines()[1:3] == shell.fine(*words, other, "-o", "other").splitlines()[1:3]
+    odd = exported(shell.folder, plan={"task": "dip", "extras": {"depth": 3}})
+    assert "extras.depth" in shell.mistake(*words, odd, "-o", "odd")
 
 
 @pytest.mark.parametrize(
@@ -457,4 +498,6 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    assert "The time is up" in finished.stdout and "Go on:" in finished.stdout
+    assert "Go on:" in finished.stdout
+    told = finished.stdout.strip().splitlines()[-1]
+    assert told.startswith("The time is up") and told.endswith(f"checkpoint with: {shlex.join(go_on)}")

@@ -234,7 +234,7 @@ def test_a_finished_study_is_not_told_to_go_on_and_one_without_a_value_says_why(
     assert "No proposal finished" in text
     assert "6 × ValueError: broke" in text
     assert "confirm" not in text
-    assert text.endswith("open http://host:5000")
+    assert text.endswith(" http://host:5000")
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *argv: str) -> None:
@@ -269,3 +269,9 @@ def test_commands_are_quoted_and_carry_a_root_that_is_not_the_default() -> None:
     assert Commands("my runs").line("best", "x").endswith(" best x --root 'my runs'")
     assert Commands("studies").line("best", "x").endswith(" best x")
     assert "--backend-store-uri 'sqlite:////a b/mlflow.db'" in Commands.page("sqlite:////a b/mlflow.db")
+
+
+def test_no_password_stands_on_the_screen() -> None:
+    page = Commands.page("postgresql://me:se@cret@host/runs")
+    assert page.endswith(" ui --backend-store-uri postgresql://host/runs")
+    assert Commands.page("https://me:secret@host:5000/x") == "https://host:5000/x"
