@@ -42,18 +42,20 @@ def _shortest(path: str) -> str:
 
 @dataclass(frozen=True)
 class Commands:
-    """The commands that the program prints; `root` is what was given with --root."""
+    """The commands that the program prints; `root` and `tracking` are what was given with these options."""
 
     root: str = DEFAULT_ROOT
+    tracking: str | None = None
 
     def line(self, *words: str) -> str:
-        """One command of this program, with the root where it is not the default.
+        """One command of this program, with the root where it is not the default, and the tracking.
 
         >>> Commands(root="runs").line("confirm", "my study")[-32:]
         "confirm 'my study' --root runs"
         """
         root = [] if self.root == DEFAULT_ROOT else ["--root", self.root]
-        return f"{program()} {shlex.join([*words, *root])}"
+        tracking = ["--tracking", without_password(self.tracking)] if self.tracking else []
+        return f"{program()} {shlex.join([*words, *root, *tracking])}"
 
     @staticmethod
     def page(tracking: str) -> str:

@@ -12,6 +12,7 @@ from trainers.settings import Mistake
 from tuner.session import Command, Session
 
 if TYPE_CHECKING:
+    from tuner.spec import StudySpec
     from tuner.study import Study
 
 address_option = click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster [a Ray of its own].")
@@ -34,13 +35,14 @@ def search(
 ) -> int:  # fmt: skip
     """Run a study: SPEC is a YAML file or a preset.
 
-    A study that exists with the same spec is resumed, a finished one just shown.
+    A study that exists with the same spec is resumed, a finished one just shown; `resume` extends it.
     """
     from tuner.progress import Progress
     from tuner.spec import load_spec
     from tuner.study import run
 
     wanted = load_spec(spec, overrides=overrides, name=name, trials=trials)
+    kept = None if trials is None else _trials_of_record(session, wanted)
     session.goes_on_with("resume", wanted.name, once=session.folder / wanted.name / "spec.yaml")
     began = clock.monotonic()
     with Progress() as progress:
@@ -52,7 +54,33 @@ def search(
             tracking=session.tracking,
             progress=progress,
         )
-    return _end(session, study, clock.monotonic() - began, time)
+    status = _end(session, study, clock.monotonic() - began, time)
+    if kept not in (None, trials):
+        more = session.commands.line("resume", study.name, "--trials", str(trials))
+        print(f"The study had {kept} trials and keeps them, whatever --trials says; {more} extends it.")
+    return status
+
+
+def _trials_of_record(session: Session, wanted: "StudySpec") -> int | None:
+    """How many proposals the study that exists has been given; None where there is none yet.
+
+    Raises:
+        Mistake: fewer are wanted than exist.
+    """
+    from tuner.folder import record_exists, same_study
+
+    folder = session.folder / wanted.name
+    if not record_exists(wanted, folder):
+        return None
+    record = same_study(wanted, folder)
+    exist = len(record.rows("proposal"))
+    if wanted.budget.trials < exist:
+        more = session.commands.line("resume", wanted.name, "--trials", "T")
+        raise Mistake(
+            f"--trials is {wanted.budget.trials}, but study {wanted.name!r} has {exist} trials already: "
+            f"{more} extends it, and --name begins another"
+        )
+    return record.spec.budget.trials
 
 
 @click.command(cls=Command)
@@ -71,7 +99,7 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
     from tuner.study import open_study
 
     limit = _seconds(time)
-    study = open_study(name, root=session.folder)
+    study = open_study(name, root=session.folder, tracking=session.tracking)
     resources = load_spec(name).resources if Path(name).is_file() else None
     session.goes_on_with("resume", study.name)
     began = clock.monotonic()
@@ -95,6 +123,7 @@ def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> 
 
     rows = study.record.rows()
     print(last_screen(rows, study.spec, tracking=study.tracking, commands=session.commands))
+    _tell_lag(session, study)
     if study.is_done():
         return 0
     limit = _seconds(time) if time is not None else study.spec.seconds("time")
@@ -106,6 +135,12 @@ def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> 
         )
         return 0
     raise KeyboardInterrupt
+
+
+def _tell_lag(session: Session, study: "Study") -> None:
+    """Say what MLflow lacks and how it gets it; nothing where it has all."""
+    if study.lag > 0:
+        print(f"MLflow lacks {study.lag} evaluations: {session.commands.line('sync', study.name)}")
 
 
 @click.command(cls=Command)
@@ -124,7 +159,7 @@ def confirm(session: Session, name: str, top: int, seeds: int, address: str | No
     from tuner.study import open_study
     from tuner.tables import confirmation_text
 
-    study = open_study(name, root=session.folder)
+    study = open_study(name, root=session.folder, tracking=session.tracking)
     print(f"{study.name}: {study.cost_of_confirmation(top, seeds)}", flush=True)
     session.goes_on_with("confirm", study.name, "--top", str(top), "--seeds", str(seeds))
     with Progress(confirming=True) as progress:
@@ -132,6 +167,7 @@ def confirm(session: Session, name: str, top: int, seeds: int, address: str | No
     for one in confirmations:
         row = study.record.row("proposal", one.proposal)
         print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras))}")
+    _tell_lag(session, study)
     if any(row.state == "RUNNING" for row in study.record.rows("confirmation")):
         raise KeyboardInterrupt
     print(f"\nExport it: {session.commands.line('export', study.name)}")

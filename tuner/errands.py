@@ -1,6 +1,7 @@
 """The smaller commands: train, layers, presets, list, delete, logs, sync, doctor."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,22 +115,54 @@ def _of(key: str, site: str) -> bool:
 
 
 @click.command(cls=Command)
-@click.argument("network", metavar="NETWORK|SPEC|PRESET")
-def layers(network: str) -> None:
-    """Show the sites of a network, with their shapes."""
+@click.argument("network", metavar="NETWORK|SPEC|PRESET|MODULE:NAME")
+@click.option(
+    "--input", "shape", metavar="C,H,W", help="What your own network takes; L for a vector [guessed]."
+)
+def layers(network: str, shape: str | None) -> None:
+    """Show the sites of a network, with their shapes.
+
+    MODULE:NAME is a Task of your own, an nn.Module, or a factory of one that takes no arguments.
+    """
+    from trainers.layers import imported
     from trainers.networks.build import NETWORKS
-    from trainers.tasks import find_task, make_plan, network_of, sites_of
+    from trainers.tasks import Task, find_task, make_plan, network_of, sites_of
     from tuner.tables import sites_table
 
+    own = ":" in network and not Path(network).exists()
+    if own and not isinstance(thing := imported(network), Task):
+        _show_candidates(network, thing, shape)
+        return
+    if shape is not None:
+        raise Mistake(f"--input is {shape!r}, but only an nn.Module of your own needs it: leave it out")
     if network in NETWORKS:
         task, plan = _plan_of_network(network)
-    elif ":" in network:
+    elif own:
         task = find_task(network)
         plan = make_plan(task, {}, evaluate_at=(1,))
     else:
         task, plan = _plan_of_study(network, list(NETWORKS))
     print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
     print(sites_table(sites_of(task, plan)))
+
+
+def _show_candidates(name: str, thing: object, shape: str | None) -> None:
+    """Where regularizers may sit in a network that no task of ours trains."""
+    from trainers.layers import built, candidates, guessed_inputs
+    from tuner.tables import sites_table
+
+    inputs = None
+    if shape is not None:
+        if not re.fullmatch(r"[1-9][0-9]{0,6}(,[1-9][0-9]{0,6}){2}|[1-9][0-9]{0,6}", shape):
+            raise Mistake(f"--input is {shape!r}, but it must be C,H,W or L in whole numbers, as 3,64,64")
+        inputs = [tuple(map(int, shape.split(",")))]
+    network = built(name, thing)
+    taken, found = candidates(network, inputs or guessed_inputs(network))
+    print(
+        f"{name}, for an input of {'×'.join(map(str, taken))}: its activations before a convolution or "
+        "linear layer (k is out of channels, keep out of entries)"
+    )
+    print(sites_table(found))
 
 
 def _plan_of_network(network: str) -> "tuple[Task, Plan]":
@@ -214,7 +247,7 @@ def delete(session: Session, name: str) -> None:
     """Remove a study, and mark its MLflow runs as deleted."""
     from tuner.study import open_study
 
-    study = open_study(name, root=session.folder)
+    study = open_study(name, root=session.folder, tracking=session.tracking)
     study.delete()
     print(
         f"Deleted study {study.name!r} with its folder {study.folder}; its MLflow runs are marked as deleted"
@@ -238,15 +271,12 @@ def logs(session: Session, name: str, trial: str) -> None:
 def sync(session: Session, name: str) -> None:
     """Bring MLflow up to the record."""
     from tuner.study import open_study
-    from tuner.tracking import Tracker, check
+    from tuner.tracking import check
 
-    study = open_study(name, root=session.folder)
-    tracking = session.tracking or study.tracking
-    check(tracking)
-    tracker = Tracker(study.record, tracking, study.storage)
-    if not tracker.project():
-        raise RuntimeError(f"{tracker.problem}: try again, or name another address with --tracking")
-    print(f"MLflow has all that the record of {study.name!r} has: {session.commands.page(tracking)}")
+    study = open_study(name, root=session.folder, tracking=session.tracking)
+    check(study.tracking)
+    study.sync()
+    print(f"MLflow has all that the record of {study.name!r} has: {session.commands.page(study.tracking)}")
 
 
 @click.command(cls=Command)

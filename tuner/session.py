@@ -9,6 +9,7 @@ import click
 
 from trainers.settings import Mistake
 from tuner.called import DEFAULT_ROOT, Commands, program
+from tuner.tracking import without_password
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Session:
     @property
     def commands(self) -> Commands:
         """The commands to print."""
-        return Commands(self.root)
+        return Commands(self.root, self.tracking)
 
     def goes_on_with(self, *words: str, once: Path | None = None) -> None:
         """From now on an interruption loses nothing: say which command goes on.
@@ -45,7 +46,7 @@ class Session:
     def when_interrupted(self) -> str:
         """What to say where the program is interrupted now."""
         if self._once is not None and not self._once.is_file():
-            again = f"{program()} {shlex.join(self.words)}"
+            again = without_password(f"{program()} {shlex.join(self.words)}")
             return f"Interrupted before anything was written; this begins again: {again}"
         return self.interrupted
 

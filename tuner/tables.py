@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ BEST = (
     "settings",
     "baseline",
     "confirmed",
+    "extras",
+    "attained",
 )
 
 
@@ -39,11 +42,11 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def best_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `best` for people: value, difference to the baseline's mean, settings, verdict."""
+    """The rows of `best` for people: value, difference to the baseline's mean, settings and what they did."""
     if not rows:
         return "no trial matches"
     metric, baseline = shown_metric(str(rows[0]["metric"])), rows[0]["baseline"]
-    heading = ("trial", "state", metric, "− baseline", "step", "settings", "confirmed")
+    heading = ("trial", "state", metric, "− baseline", "step", "settings", "attained density", "confirmed")
     table = columns([heading, *(_best_row(row) for row in rows)])
     if not baseline:
         return f"{table}\nno baseline has finished"
@@ -60,13 +63,16 @@ def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     gap = "" if value is None or "mean" not in baseline else difference(value, baseline["mean"], sd)
     state = str(row["state"]) + (f" ({row['reason']})" if row["reason"] else "")
     confirmed = row["confirmed"] or {}
+    sites = [entry_text(site, entry) for site, entry in row["settings"].items()]
+    extras = [f"{name}={value:.4g}" for name, value in row["extras"].items()]
     return (
         str(row["trial"]),
         state,
         "" if value is None else number(value, sd),
         gap,
         "" if row["step"] is None else str(row["step"]),
-        ", ".join(entry_text(site, entry) for site, entry in row["settings"].items()) or "nothing",
+        ", ".join([*sites, *extras]) or "nothing",
+        ", ".join(attained_text(site, entry) for site, entry in row["attained"].items()),
         str(confirmed.get("verdict", "")),
     )
 
@@ -84,6 +90,20 @@ def entry_text(site: str, entry: Mapping[str, Any]) -> str:
     strengths = [f"{key}={value:.4g}" for key, value in entry.items() if key not in ("kind", "of")]
     of = f" of {entry['of']}" if entry.get("of") is not None else ""
     return f"{site} {entry['kind']} {' '.join(strengths)}{of}"
+
+
+def attained_text(site: str, entry: Mapping[str, float | None]) -> str:
+    """What the settings did at one site: its density beside the baseline's, and the energy that they removed.
+
+    >>> attained_text("up0", {"density": 0.203, "removed_energy": 0.1, "baseline_density": 0.999})
+    'up0 0.203 (baseline 0.999, removed 0.1 of the energy)'
+    """
+    density, removed, before = (entry.get(key) for key in ("density", "removed_energy", "baseline_density"))
+    if density is None:
+        return f"{site} not known"
+    beside = [] if before is None else [f"baseline {before:.3g}"]
+    beside += [f"removed {removed:.2g} of the energy"] if removed else []
+    return f"{site} {density:.3g}" + (f" ({', '.join(beside)})" if beside else "")
 
 
 def best_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -111,8 +131,15 @@ def confirmation_text(one: "Confirmation", settings: str) -> str:
     return "\n".join([*lines, f"Trial {one.proposal} is {one.sentence}."])
 
 
-def sites_table(shapes: Mapping[str, tuple[int, int, int]]) -> str:
-    """Sites in order of execution; `k` is out of the channels, `keep` out of all entries."""
+def sites_table(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Sites in order of execution; `k` is out of the channels, `keep` out of all entries.
+
+    A shape is (C, H, W); one that is not shows its product alone, but for its channels.
+    """
     heading = ("site", "channels", "height", "width", "entries")
-    sides = {site: (c, h, w, c * h * w) for site, (c, h, w) in shapes.items()}
-    return columns([heading, *((site, *map(str, shape)) for site, shape in sides.items())])
+    rows = []
+    for site, (channels, *sides) in shapes.items():
+        height, width = sides if len(sides) == 2 else ("", "")
+        entries = math.prod([channels, *sides])
+        rows.append((site, str(channels), str(height), str(width), str(entries)))
+    return columns([heading, *rows])

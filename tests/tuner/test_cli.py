@@ -20,6 +20,7 @@ from trainers import settings
 from trainers.settings import L0, SettingsFile
 from tuner.cli import main, sentence
 from tuner.session import Session
+from tuner.tables import best_csv, best_table
 
 SPEC: dict[str, Any] = {
     "name": "study",
@@ -181,6 +182,16 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
     assert of_study[-1].split() == ["code", "16", "96", "96", str(16 * 96 * 96)]
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
+
+
+def test_layers_shows_the_activations_of_a_network_of_ones_own(shell: Shell) -> None:
+    lines = shell.fine("layers", "small_generator:Generator", "--input", "3,6,5").splitlines()
+    assert "for an input of 3×6×5" in lines[0]
+    assert lines[2].split() == ["first.act", "8", "6", "5", "240"]
+    assert "--input" in shell.mistake("layers", "small_generator:Generator")
+    assert "'3,6'" in shell.mistake("layers", "small_generator:Generator", "--input", "3,6")
+    assert "leave it out" in shell.mistake("layers", "skip", "--input", "3")
+    assert "nowhere_at_all" in shell.mistake("layers", "nowhere_at_all:X")
 
 
 def test_a_module_beside_the_user_is_found_by_the_console_script(tmp_path: Path) -> None:
@@ -367,6 +378,11 @@ def test_every_command_that_is_printed_runs_as_pasted(studied: Studied, shell: S
 
 def test_the_same_search_again_trains_nothing_and_prints_the_result(studied: Studied, shell: Shell) -> None:
     before = (studied.root / "study" / "study.db").stat().st_mtime_ns
+    fewer = shell.mistake(*studied.words("search", str(studied.spec), "--trials", "2"))
+    assert "--trials is 2" in fewer and "has 6 trials already" in fewer and "--trials T " in fewer
+    more = shell.fine(*studied.words("search", str(studied.spec), "--trials", "9")).splitlines()
+    assert "had 6 trials" in more[-1] and f"resume study --trials 9 --root {studied.root}" in more[-1]
+    assert "6 of 6 proposals done" in "".join(more)
     again = shell.fine(*studied.words("search", str(studied.spec)))
     assert studied.search.endswith(again)
     assert (studied.root / "study" / "study.db").stat().st_mtime_ns == before
@@ -412,6 +428,23 @@ def test_best_as_a_table_and_for_a_spreadsheet(studied: Studied, shell: Shell) -
     cells = list(csv.DictReader(io.StringIO(shell.fine(*studied.words("best", "study", "--format", "csv")))))
     assert [cell["trial"] for cell in cells] == [row["trial"] for row in rows]
     assert json.loads(cells[0]["settings"]) == rows[0]["settings"]
+    assert json.loads(cells[0]["attained"]) == rows[0]["attained"]
+    for site, entry in rows[0]["attained"].items():
+        assert f"{site} {entry['density']:.3g}" in table[1]
+
+
+def test_best_shows_extras_beside_the_settings_and_what_was_attained() -> None:
+    entry = {"density": 0.25, "removed_energy": 0.5, "baseline_density": 0.9}
+    row = {
+        "run_id": "1", "role": "proposal", "trial": "3", "state": "COMPLETE", "reason": None,
+        "metric": "score", "value": 1.0, "step": 9, "settings": {"up0": {"kind": "l0", "keep": 0.25}},
+        "extras": {"lr": 0.01}, "attained": {"up0": entry}, "baseline": None, "confirmed": None,
+    }  # fmt: skip
+    shown = best_table([row]).splitlines()[1]
+    assert "up0 l0 keep=0.25, lr=0.01" in shown
+    assert "up0 0.25 (baseline 0.9, removed 0.5 of the energy)" in shown
+    (cells,) = csv.DictReader(io.StringIO(best_csv([row])))
+    assert json.loads(cells["extras"]) == {"lr": 0.01}
 
 
 def test_best_of_other_roles_and_states_by_filter(studied: Studied, shell: Shell) -> None:
@@ -431,6 +464,22 @@ def test_export_gives_the_file_and_what_to_do_with_it(studied: Studied, shell: S
     assert {"settings.py", "sparsity.py"} <= {path.name for path in (shell.folder / "package").iterdir()}
     train = next(line for line in out.splitlines() if line.startswith("Train with it:")).partition(":")[2]
     assert "step 90: score " in shell.fine(*shlex.split(train)[1:])
+
+
+def test_a_running_study_is_not_synced_beside_its_own_thread(studied: Studied, shell: Shell) -> None:
+    from tuner.lock import StudyLock
+
+    with StudyLock(studied.root / "study"):
+        shell.mistake(*studied.words("sync", "study"))
+
+
+def test_what_mlflow_lacks_is_told_with_the_command_that_brings_it(studied: Studied, shell: Shell) -> None:
+    words = studied.words("confirm", "study")
+    assert "MLflow lacks" not in shell.fine(*words)
+    away = shell.fine(*words, "--tracking", "http://127.0.0.1:9")
+    (told,) = [line for line in away.splitlines() if line.startswith("MLflow lacks ")]
+    assert " evaluations: " in told
+    assert told.endswith(f" sync study --root {studied.root} --tracking http://127.0.0.1:9")
 
 
 def test_logs_list_and_sync(studied: Studied, shell: Shell) -> None:
