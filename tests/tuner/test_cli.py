@@ -20,7 +20,7 @@ from trainers import settings
 from trainers.settings import L0, SettingsFile
 from tuner.cli import main, sentence
 from tuner.session import Session
-from tuner.tables import best_csv, best_table
+from tuner.tables import attained_text, best_csv, best_table
 
 SPEC: dict[str, Any] = {
     "name": "study",
@@ -430,7 +430,7 @@ def test_best_as_a_table_and_for_a_spreadsheet(studied: Studied, shell: Shell) -
     assert json.loads(cells[0]["settings"]) == rows[0]["settings"]
     assert json.loads(cells[0]["attained"]) == rows[0]["attained"]
     for site, entry in rows[0]["attained"].items():
-        assert f"{site} {entry['density']:.3g}" in table[1]
+        assert attained_text(site, entry) in table[1]
 
 
 def test_best_shows_extras_beside_the_settings_and_what_was_attained() -> None:
