@@ -11,30 +11,24 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ctrl-C is then a KeyboardInterrupt here and ends like a kill; Tune would wait for the steps in flight.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+import tuner.ray_quiet  # noqa: F401  before ray
 
+# isort: split
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from trainers.settings import Mistake
 from tuner.record import Record
-from tuner.rows import RUNNING, Row
+from tuner.rows import OUT_OF_MEMORY, RUNNING, Row
 from tuner.sections import Resources
-from tuner.trial import TrialActor
+from tuner.trial import TrialActor, why_it_failed
 
 METRIC = "metrics/"
 Listen = Callable[[], None]
@@ -52,14 +46,14 @@ class Queue:
     def __init__(self, record: Record, *, propose: bool, deadline: float | None) -> None:
         self.record = record
         self._propose = propose
-        self._deadline = deadline
+        self.deadline = deadline
         self._unfinished = [row for row in record.rows() if row.state == RUNNING]
         self.fault: BaseException | None = None  # what ended the study
         self.errors: dict[str, str] = {}  # Ray's id of a trial → why its process failed last
 
     def next(self) -> Row | None:
         """The next trial, written in the record before it is returned."""
-        if self._deadline is not None and time.time() >= self._deadline:
+        if self.deadline is not None and time.time() >= self.deadline:
             return None
         if self._unfinished:
             return self._unfinished.pop(0)
@@ -100,7 +94,10 @@ class RecordSearcher(Searcher):
         if error and trial_id in self._handed:
             row, record = self._handed[trial_id], self._queue.record
             why = self._queue.errors.get(trial_id, "its process failed")
-            record.fail(row.role, row.number, f"{why} (tried {record.spec.retries + 1} times)")
+            if why == OUT_OF_MEMORY:
+                record.exhausted(row.role, row.number)
+            else:
+                record.fail(row.role, row.number, f"{why} (tried {record.spec.retries + 1} times)")
             self._listen()
 
     def save(self, checkpoint_path: str) -> None:
@@ -142,14 +139,7 @@ class RecordScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep why a trial's process failed; called at every failure, before the next try."""
-        error = trial.get_pickled_error()
-        if isinstance(error, RayActorError):
-            self._queue.errors[trial.trial_id] = "its process died"
-        elif error is not None:
-            cause = getattr(error, "cause", None) or error
-            self._queue.errors[trial.trial_id] = (
-                f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
-            )
+        self._queue.errors[trial.trial_id] = why_it_failed(trial.get_pickled_error(), str(trial.get_error()))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -181,29 +171,8 @@ def drain(
     """
     record.settle()
     queue = Queue(record, propose=propose, deadline=deadline)
-    resources = record.spec.resources
     with cluster(address):
-        at_once = slots(resources)
-        tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            tune_config=tune.TuneConfig(
-                search_alg=RecordSearcher(queue, storage, listen),
-                scheduler=RecordScheduler(queue, listen),
-                num_samples=-1,
-                max_concurrent_trials=at_once,
-                reuse_actors=True,
-                time_budget_s=None if deadline is None else max(1.0, deadline - time.time()),
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-                trial_name_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(scratch.resolve()),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=record.spec.retries),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
+        tuner = _tuner(queue, storage, scratch, listen, at_once=slots(record.spec.resources))
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 tuner.fit()
@@ -213,6 +182,30 @@ def drain(
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tuner(queue: Queue, storage: str, scratch: Path, listen: Listen, *, at_once: int) -> tune.Tuner:
+    spec = queue.record.spec
+    return tune.Tuner(
+        tune.with_resources(TrialActor, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=RecordSearcher(queue, storage, listen),
+            scheduler=RecordScheduler(queue, listen),
+            num_samples=-1,
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+            time_budget_s=None if queue.deadline is None else max(1.0, queue.deadline - time.time()),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+            trial_name_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=spec.retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
 
 
 def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
@@ -264,7 +257,15 @@ def slots(resources: Resources) -> int:
     Raises:
         Mistake: none fits on any node.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return slots_of([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
+
+
+def slots_of(nodes: Sequence[Mapping[str, float]], resources: Resources) -> int:
+    """How many trials fit at once on nodes that have so many "CPU" and "GPU"; raises as `slots` does.
+
+    >>> slots_of([{"CPU": 8, "GPU": 2}], Resources(gpu=0.4))  # 0.2 of each GPU stays free
+    4
+    """
     fits = sum(_fit(node, resources) for node in nodes)
     if not fits:
         most_cpu = max((node.get("CPU", 0) for node in nodes), default=0)
@@ -276,6 +277,13 @@ def slots(resources: Resources) -> int:
     return min(fits, resources.concurrent or fits)
 
 
-def _fit(node: dict[str, float], resources: Resources) -> int:
-    asked = {"CPU": resources.cpu, "GPU": resources.gpu}
-    return min(int(node.get(kind, 0) / much) for kind, much in asked.items() if much > 0)
+def _fit(node: Mapping[str, float], resources: Resources) -> int:
+    by_cpu = int(node.get("CPU", 0) / resources.cpu)
+    return by_cpu if resources.gpu == 0 else min(by_cpu, _fit_gpus(node.get("GPU", 0), resources.gpu))
+
+
+def _fit_gpus(gpus: float, share: float) -> int:
+    """A share never lies across two GPUs, so each GPU is counted for itself."""
+    if share >= 1:
+        return int(gpus / share)
+    return int(gpus) * int(1 / share + 1e-9)  # 1 / 0.1 must not fall below 10

@@ -3,21 +3,44 @@
 import contextlib
 import json
 import logging
+import operator
 import os
+import reprlib
 import socket
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import tuner.ray_quiet  # noqa: F401  before ray
+
+# isort: split
 from ray import tune
+from ray.exceptions import RayActorError
 
+from trainers.settings import Mistake
 from trainers.tasks import find_task, make_plan
-from trainers.training import Evaluation
-from tuner.storage import Storage
+from tuner.rows import OUT_OF_MEMORY
+from tuner.storage import LOG, Storage
 
-LOG = "log.txt"
+if TYPE_CHECKING:
+    from trainers.training import Evaluation
+
+# torch says most of this as a plain RuntimeError, so only its words tell.
+_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+_DEVICE = ("cuda error", "cudnn error", "cublas error", "nccl error")
+
+
+class MachineFault(RuntimeError):
+    """This machine failed, not the plan. It leaves the worker, so Ray ends that process and tries again.
+
+    A CUDA error stays with its process, so the process must not take another trial.
+    """
+
+
+class OutOfMemory(MachineFault):
+    """This machine has too little memory for the plan, at least at this moment."""
 
 
 class OpenTrial:
@@ -38,28 +61,39 @@ class OpenTrial:
     def step(self) -> dict[str, Any]:
         """Train to the next evaluation: `{"step", "metrics"}`, or `{"fault": sentence}` where it raised.
 
-        An exception of the training is a property of its plan, so it is not tried again; a process that
-        dies is.
-        """
-        with _written_to(self._log):
-            try:
-                if self._evaluations is None:
-                    self._evaluations = _begin(self._job, self._folder)
-                result = self._report(next(self._evaluations, None))
-            except Exception as error:
-                traceback.print_exc()
-                result = {"fault": f"{type(error).__name__}: {error}"}
-        self._storage.keep(self._label, self._folder)
-        return result
+        An exception of the training is a property of its plan, so it is not tried again.
 
-    def _report(self, evaluation: Evaluation | None) -> dict[str, Any]:
+        Raises:
+            OutOfMemory, MachineFault: the exception is one of the machine.
+        """
+        try:
+            with _written_to(self._log):
+                return self._next()
+        finally:
+            self._storage.keep(self._label, self._folder)
+
+    def _next(self) -> dict[str, Any]:
+        try:
+            if self._evaluations is None:
+                self._evaluations = _begin(self._job, self._folder)
+            return self._report(next(self._evaluations, None))
+        except Exception as error:
+            traceback.print_exc()
+            fault = fault_of_machine(error)
+            if fault is not None:
+                raise fault from None  # the error itself may hold tensors, or not survive the way
+            named = f"{type(error).__name__}: {error}".removesuffix(": ")
+            return {"fault": str(error) if isinstance(error, Mistake) else named}
+
+    def _report(self, evaluation: "Evaluation | None") -> dict[str, Any]:
         from trainers.images import save_pictures
 
         if evaluation is None:
             return {"fault": f"the training ended before step {self._job['plan']['evaluate_at'][-1]}"}
+        step, metrics = checked(evaluation)
         save_pictures(evaluation, self._folder / "pictures")
-        print(f"step {evaluation.step}: {json.dumps(evaluation.metrics)}")
-        return {"step": evaluation.step, "metrics": dict(evaluation.metrics)}
+        print(f"step {step}: {json.dumps(metrics)}")
+        return {"step": step, "metrics": metrics}
 
     def close(self) -> None:
         """Let go of the training, the log and the folder."""
@@ -93,7 +127,80 @@ class TrialActor(tune.Trainable):
         self._open_trial.close()
 
 
-def _begin(job: dict[str, Any], folder: Path) -> Iterator[Evaluation]:
+def fault_of_machine(error: BaseException) -> MachineFault | None:
+    """The machine's fault that an exception of a training tells of, or None where it tells of the plan.
+
+    >>> fault_of_machine(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    OutOfMemory('RuntimeError: CUDA out of memory. Tried to allocate 2 GiB')
+    >>> fault_of_machine(KeyError("psnr")) is None
+    True
+    """
+    told = str(error).strip()
+    text = f"{type(error).__name__}: {told.splitlines()[0]}" if told else type(error).__name__
+    words = f"{type(error).__name__}: {told}".replace("OutOfMemory", "out of memory").lower()
+    of_torch = isinstance(error, RuntimeError | OSError)
+    if isinstance(error, MemoryError) or (of_torch and any(word in words for word in _MEMORY)):
+        return OutOfMemory(text)
+    if isinstance(error, OSError) or (of_torch and any(word in words for word in _DEVICE)):
+        return MachineFault(text)
+    cause = error.__cause__  # a Mistake that says why the device cannot be used, for instance
+    return fault_of_machine(cause) if isinstance(cause, RuntimeError | MemoryError) else None
+
+
+def why_it_failed(error: BaseException | None, told: str) -> str:
+    """Why a trial's process failed, in one line.
+
+    Args:
+        error: what Ray kept of it; None for errors that it keeps as text alone.
+        told: the text of all failures of the trial so far.
+
+    >>> why_it_failed(RuntimeError(), "")
+    'RuntimeError'
+    """
+    cause = getattr(error, "cause", None) or error
+    last = told.rpartition("Failure #")[2]
+    if isinstance(cause, OutOfMemory) or "running low on memory" in last:  # the latter: Ray's own watch
+        return OUT_OF_MEMORY
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return "its process died"
+    if cause is None:
+        return "its process failed"
+    lines = str(cause).strip().splitlines()
+    if isinstance(cause, MachineFault | RayActorError) and lines:
+        return lines[-1]
+    return ": ".join([type(cause).__name__, *lines[-1:]])
+
+
+def checked(evaluation: "Evaluation") -> tuple[int, dict[str, float]]:
+    """The step and the metrics of an evaluation as Python numbers; numbers of numpy and torch are taken too.
+
+    Raises:
+        Mistake: the step is no whole number, or a metric is no number.
+    """
+    metrics: dict[str, float] = {}
+    try:
+        step = operator.index(evaluation.step)
+    except TypeError:
+        raise Mistake(
+            f"the training evaluated at step {reprlib.repr(evaluation.step)}, but a step must be a whole "
+            "number: yield an int"
+        ) from None
+    for name, value in evaluation.metrics.items():
+        try:
+            if isinstance(value, str | bytes):
+                raise TypeError
+            metrics[name] = float(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+            if fault_of_machine(error) is not None:  # a value on the device brings the device's error
+                raise
+            raise Mistake(
+                f"the metric {name!r} at step {step} is {reprlib.repr(value)}, but it must be one number: "
+                "yield a float"
+            ) from None
+    return step, metrics
+
+
+def _begin(job: dict[str, Any], folder: Path) -> "Iterator[Evaluation]":
     sys.path.extend(path for path in job["path"] if path not in sys.path)
     _set_threads(int(job["cpu"]))
     task = find_task(job["task"])

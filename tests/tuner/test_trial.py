@@ -1,0 +1,174 @@
+"""What a worker does: which exceptions are the machine's, what an evaluation may hold, threads, processes."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers.settings import Mistake
+from tuner.queue import drain
+from tuner.record import Record
+from tuner.rows import Row
+from tuner.spec import freeze, load_spec
+from tuner.trial import MachineFault, OpenTrial, OutOfMemory, fault_of_machine
+
+
+@contextlib.contextmanager
+def opened(folder: Path, how: str) -> Iterator[OpenTrial]:
+    """A trial whose training breaks so at its second evaluation; the first is taken already."""
+    plan = {"options": {"how": how}, "evaluate_at": [30, 90]}
+    job = {"label": "0", "seed": 3, "task": "broken:TASK", "plan": plan, "storage": str(folder)}
+    trial = OpenTrial(job | {"cpu": 1, "gpu": 0, "path": []})
+    assert trial.step()["step"] == 30
+    yield trial
+    trial.close()
+
+
+@pytest.mark.parametrize("how", ["memory", "torch memory", "cuda memory", "behind"])
+def test_exhausted_memory_leaves_the_worker(tmp_path: Path, how: str) -> None:
+    with opened(tmp_path, how) as trial, pytest.raises(OutOfMemory):
+        trial.step()
+    assert "Traceback" in (tmp_path / "0" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("cuda", "RuntimeError: CUDA error: device-side assert triggered"), ("disk", "NotADirectoryError")],
+)
+def test_a_fault_of_the_machine_leaves_the_worker(tmp_path: Path, how: str, told: str) -> None:
+    with opened(tmp_path, how) as trial, pytest.raises(MachineFault, match=told) as caught:
+        trial.step()
+    assert not isinstance(caught.value, OutOfMemory) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("mistake", "lr is 0, but it must be above 0: raise it"),
+        ("shape", "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        ("key", "KeyError: 'psnr'"),
+        ("assertion", "AssertionError"),
+        ("none", "the metric 'score' at step 90 is None, but it must be one number: yield a float"),
+        ("text", "the metric 'score' at step 90 is '27.1', but it must be one number: yield a float"),
+        (
+            "many",
+            "the metric 'score' at step 90 is array([0., 0.]), but it must be one number: yield a float",
+        ),
+        (
+            "text step",
+            "the training evaluated at step '90', but a step must be a whole number: yield an int",
+        ),
+        ("no step", "the training evaluated at step None, but a step must be a whole number: yield an int"),
+        ("half step", "the training evaluated at step 30.5, but a step must be a whole number: yield an int"),
+    ],
+)
+def test_a_fault_of_the_plan_is_told_in_a_sentence(tmp_path: Path, how: str, told: str) -> None:
+    with opened(tmp_path, how) as trial:
+        assert trial.step() == {"fault": told}
+
+
+@pytest.mark.parametrize(
+    ("how", "value"), [("numpy", 0.5), ("numpy integer", 3.0), ("torch", 0.5), ("numpy step", 3.0)]
+)
+def test_scalars_of_numpy_and_torch_become_python_numbers(tmp_path: Path, how: str, value: float) -> None:
+    with opened(tmp_path, how) as trial:
+        result = trial.step()
+    assert (result["step"], result["metrics"]["score"]) == (90, value)
+    assert {type(one) for one in result["metrics"].values()} == {float} and type(result["step"]) is int
+
+
+def test_words_of_a_mistake_do_not_make_it_the_machines() -> None:
+    assert fault_of_machine(Mistake("the picture cannot be read")) is None
+    assert fault_of_machine(ValueError("a CUDA error is not what this is")) is None
+
+
+def study(folder: Path, how: str = "", **changes: Any) -> Record:
+    spec: dict[str, Any] = {
+        "name": "study",
+        "task": "broken:TASK",
+        "plan": {"how": how},
+        "budget": {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 1},
+        "resources": {"concurrent": 1},
+        "retries": 1,
+    }
+    frozen = freeze(load_spec(spec | changes)).model_copy(update={"uuid": "u1"})
+    record = Record.create(f"sqlite:///{folder}/study.db", frozen)
+    drain(record, storage=str(folder / "trials"), scratch=folder / "ray")
+    return record
+
+
+def processes(folder: Path, row: Row) -> list[str]:
+    return (folder / "trials" / row.label / "processes.txt").read_text().split()
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("memory", ("PRUNED", "out of memory")),
+        ("cuda", ("FAILED", "RuntimeError: CUDA error: device-side assert triggered (tried 2 times)")),
+    ],
+)
+def test_the_machines_fault_is_tried_again_in_a_new_process(
+    tmp_path: Path, how: str, end: tuple[str, str]
+) -> None:
+    record = study(tmp_path, how)
+    assert {(row.state, row.reason) for row in record.rows()} == {end}
+    tries = [process for row in record.rows() for process in processes(tmp_path, row)]
+    assert len(tries) == 4 and len(set(tries)) == 4  # two trials, two tries each, no process twice
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_fault_that_passes_costs_nothing_but_a_try(tmp_path: Path) -> None:
+    record = study(tmp_path, plan={"how": "memory", "once": True})
+    assert {(row.state, row.reason) for row in record.rows()} == {("COMPLETE", None)}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_the_plans_fault_is_tried_once_and_leaves_the_process(tmp_path: Path) -> None:
+    record = study(tmp_path, "shape")
+    assert {row.state for row in record.rows()} == {"FAILED"}
+    tries = [process for row in record.rows() for process in processes(tmp_path, row)]
+    assert len(tries) == 2 and len(set(tries)) == 1
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("cpu", [1, 2])
+def test_one_process_trains_all_with_as_many_threads_as_cpus_asked_for(tmp_path: Path, cpu: int) -> None:
+    budget = {"trials": 2, "steps": 90, "grace": 30, "baseline_seeds": 2}
+    record = study(tmp_path, budget=budget, resources={"cpu": cpu, "concurrent": 1})
+    assert len(record.rows()) == 4
+    assert len({process for row in record.rows() for process in processes(tmp_path, row)}) == 1
+    assert {one.metrics["threads"] for row in record.rows() for one in row.evaluations} == {cpu}
+
+
+@pytest.mark.parametrize("module", ["tuner.trial", "tuner.queue"])
+def test_rays_settings_are_set_before_it_is_imported_unless_the_user_has_set_them(module: str) -> None:
+    settings = ("RAY_USAGE_STATS_ENABLED", "RAY_AIR_NEW_OUTPUT", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS")
+    code = f"""
+import builtins, os
+plain, first = builtins.__import__, []
+def watched(name, *rest):
+    if name.partition(".")[0] == "ray" and not first:
+        first.append([os.environ.get(one) for one in {settings!r}])
+    return plain(name, *rest)
+builtins.__import__ = watched
+import {module}
+print(first[0])
+"""
+    bare = {key: value for key, value in os.environ.items() if key not in settings}
+    user = bare | {"RAY_USAGE_STATS_ENABLED": "1", "RAY_AIR_NEW_OUTPUT": "mine"}
+
+    def seen(environment: dict[str, str]) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert seen(bare) == "['0', '0', '1']"
+    assert seen(user) == "['1', 'mine', '1']"
