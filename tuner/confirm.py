@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 LEVEL = 0.95
+_SEEDS_IN_SUMMARY = 200
 BETTER, WORSE, OPEN = "better", "worse", "not distinguishable"
 
 
@@ -59,7 +60,7 @@ class Confirmation:
     `winners` is how many winners the intervals cover together. `target` is the baseline's mean at the last
     step; `reach` and `baseline_reach` are the median steps at which a member first had it (the upper one of
     an even number; None: most never had it). `diverged` counts winners and baselines that did, `missing`
-    pairs without an end.
+    pairs without an end; `oracle` says that the metric could not be known in earnest.
     """
 
     proposal: int
@@ -76,6 +77,7 @@ class Confirmation:
     reach: int | None
     baseline_reach: int | None
     steps: tuple[AtStep, ...]
+    oracle: bool = False
 
     @property
     def last(self) -> AtStep:
@@ -83,8 +85,19 @@ class Confirmation:
         return self.steps[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain data, for exported files and tags; no NaN in it."""
+        """All of it as plain data; no NaN in it."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return plain
+
+    def summary(self) -> dict[str, Any]:
+        """The same for exported files and MLflow's tags, which are short: `last` in place of `steps`.
+
+        More than 200 `seeds` are left out (None).
+        """
+        plain = self.to_json()
+        plain["last"] = plain.pop("steps")[-1]
+        if len(self.seeds) > _SEEDS_IN_SUMMARY:
+            plain["seeds"] = None
         return plain
 
     def table(self) -> list[tuple[str, ...]]:
@@ -100,12 +113,13 @@ def compare(
     direction: str,
     steps: Sequence[int],
     scope: str = "",
+    oracle: bool = False,
 ) -> list[Confirmation]:
     """Compare each winner (proposal's number → pairs) with its baseline, at 95% for all of them together.
 
     At each step the mean of the paired differences d has the interval d̄ ± t(1 − 0.05/2m, n − 1) · s/√n for n
     pairs and m winners. `steps` ascend, the last one decides. `scope` says in the sentence where this holds,
-    for example "on this picture".
+    for example "on this picture", and `oracle` has it say that the metric needs what nobody has in earnest.
 
     Raises:
         ValueError: no steps, or a direction that is none.
@@ -118,7 +132,14 @@ def compare(
     columns = [_holm([_at_step(pairs, step, level) for pairs in winners.values()]) for step in steps]
     return [
         _confirmation(
-            number, pairs, at, metric=metric, direction=direction, winners=len(winners), scope=scope
+            number,
+            pairs,
+            at,
+            metric=metric,
+            direction=direction,
+            winners=len(winners),
+            scope=scope,
+            oracle=oracle,
         )
         for (number, pairs), at in zip(winners.items(), zip(*columns, strict=True), strict=True)
     ]
@@ -168,6 +189,7 @@ def _confirmation(
     direction: str,
     winners: int,
     scope: str,
+    oracle: bool,
 ) -> Confirmation:
     last = steps[-1]
     whole = [
@@ -179,13 +201,13 @@ def _confirmation(
     unharmed = sum(not _diverged(pair.winner) and not _diverged(pair.baseline) for pair in pairs)
     missing = unharmed - len(whole)
     verdict = _verdict(last, direction, diverged)
-    sign = 1 if direction == "maximize" else -1
+    sign, shown = 1 if direction == "maximize" else -1, f"{metric} (oracle)" if oracle else metric
     return Confirmation(
         proposal=number,
         metric=metric,
         direction=direction,
         verdict=verdict,
-        sentence=_sentence(verdict, last, metric, scope, len(pairs), missing, diverged),
+        sentence=_sentence(verdict, last, shown, scope, len(pairs), missing, diverged),
         pairs=len(whole),
         seeds=tuple(pair.seed for pair in whole),
         missing=missing,
@@ -195,6 +217,7 @@ def _confirmation(
         reach=_reach([pair.winner or {} for pair in whole], last.baseline, sign),
         baseline_reach=_reach([pair.baseline or {} for pair in whole], last.baseline, sign),
         steps=steps,
+        oracle=oracle,
     )
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -75,7 +76,7 @@ def export(
         content = _complete(study, run)
         target = Path(path) if path is not None else Path(root) / study.name / names.SETTINGS_FILE
         _check_places(target, path is not None, package)
-        state = _weights(client, run, study.name, Path(root)) if weights else None
+        state = _weights(client, run, study, Path(root)) if weights else None
     target.parent.mkdir(parents=True, exist_ok=True)
     if package is not None:
         write_package(package, content)
@@ -192,36 +193,49 @@ def _complete(study: Found, run: "Run") -> SettingsFile:
 # weights
 
 
-def _weights(client: "MlflowClient", run: "Run", study: str, root: Path) -> dict[str, Any]:
+def _weights(client: "MlflowClient", run: "Run", study: Found, root: Path) -> dict[str, Any]:
     """The network's state_dict from the trial's checkpoint: in its folder, else among MLflow's artifacts."""
     from trainers import checkpoint
 
-    label = run.data.tags[names.TRIAL]
+    label, spec = run.data.tags[names.TRIAL], root / study.name / names.SPEC_FILE
+    here = _kept(spec)
+    ours = here if here.get("uuid") == study.uuid else {}
     with tempfile.TemporaryDirectory() as folder:
-        state = _from_storage(label, root / study / names.SPEC_FILE)
+        state = _from_storage(label, spec, ours) if ours else None
         if state is None and any(
             one.path == names.CHECKPOINT_FILE for one in client.list_artifacts(run.info.run_id)
         ):
             client.download_artifacts(run.info.run_id, names.CHECKPOINT_FILE, folder)
             state = checkpoint.load(folder)
     network = state and state.get("training", {}).get("network")
-    if not network:
+    if network:
+        return dict(network)
+    if here and not ours:
         raise RuntimeError(
-            f"nobody kept the weights of trial {label} of {study!r}: its folder holds no checkpoint with a "
-            "network, and MLflow has those of the best few only"
+            f"{str(spec)!r} is of another study {study.name!r}, {here.get('uuid')}, and MLflow has no weights "
+            f"of trial {label} of {study.uuid}: say with --root where that study lies"
         )
-    return dict(network)
+    raise RuntimeError(
+        f"nobody kept the weights of trial {label} of {study.name!r}: its folder holds no checkpoint with a "
+        "network, and MLflow has those of the best few only"
+    )
 
 
-def _from_storage(label: str, spec: Path) -> dict[str, Any] | None:
+def _kept(spec: Path) -> dict[str, Any]:
+    """What a study's `spec.yaml` says; nothing where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        content = yaml.safe_load(spec.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _from_storage(label: str, spec: Path, content: Mapping[str, Any]) -> dict[str, Any] | None:
     from trainers import checkpoint
     from tuner.storage import Storage, place
 
-    where = None
-    with contextlib.suppress(OSError, yaml.YAMLError):
-        content = yaml.safe_load(spec.read_text(encoding="utf-8"))
-        where = place(content["storage"], spec.parent.resolve(), content["uuid"])
-    if not where or ("://" not in where and not (Path(where) / label).is_dir()):
+    where = place(content.get("storage"), spec.parent.resolve(), content["uuid"])
+    if "://" not in where and not (Path(where) / label).is_dir():
         return None
     storage = Storage(where)
     folder = storage.open(label)

@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from trainers import settings
 from trainers.plan import Plan
 from trainers.settings import SettingsFile, to_json
-from trainers.tasks import network_of
+from trainers.tasks import ORACLES, find_task, network_of
+from tuner import standing
+from tuner.runs import safe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,49 +30,56 @@ if TYPE_CHECKING:
     from tuner.spec import StudySpec
 
 Shapes = Mapping[str, tuple[int, int, int]]
-_MEASURES = ("density", "removed_energy")
+# of trainers.sparsity, which imports torch; a test holds the two together
+MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
 _PACKAGES = ("sparsity-tuner", "torch", "numpy", "scikit-image", "ray", "optuna", "mlflow")
 
 
 def baseline_of(rows: Iterable["Row"]) -> dict[str, Any] | None:
-    """What the COMPLETE baselines reached, as {mean, sd, seeds, step, density}; None where there is none.
+    """What the COMPLETE baselines reached, as {mean, sd, seeds, step, metrics}; None where there is none.
 
-    `sd` is None for one seed; `density` is each site's mean at the last step, which a winner's is compared
-    with.
+    `sd` is None for one seed. `metrics` has each site's measures, averaged over the baselines at the last
+    step, by names as `runs.safe` writes them: SITE.density, SITE.hoyer, …
     """
     done = [row for row in rows if row.role == "baseline" and row.value is not None]
-    if not done:
+    known = standing.baseline(done)
+    if known is None:
         return None
-    values = [row.value for row in done if row.value is not None]
     last = [row.evaluations[-1] for row in done]
-    sites = [name.removesuffix(".density") for name in last[0].metrics if name.endswith(".density")]
-    means = {
-        site: finite(statistics.fmean(one.metrics.get(f"{site}.density", math.nan) for one in last))
-        for site in sites
-    }
+    measured = [name for name in last[0].metrics if name.rpartition(".")[2] in MEASURES and "." in name]
+    means = {name: statistics.fmean(one.metrics.get(name, math.nan) for one in last) for name in measured}
     return {
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "seeds": [row.seed for row in done],
+        "mean": known.mean,
+        "sd": known.sd,
+        "seeds": list(known.seeds),
         "step": last[0].step,
-        "density": means,
+        "metrics": {safe(name): mean for name, mean in means.items() if math.isfinite(mean)},
     }
 
 
 def attained_of(
     sites: Iterable[str], metrics: Mapping[str, float], baseline: Mapping[str, Any] | None
 ) -> dict[str, dict[str, float | None]]:
-    """What the settings did at each of their sites at the last evaluation, beside the baseline's own density.
+    """What the settings did at each of their sites at the last evaluation, beside the baseline's own.
 
-    >>> attained_of(["up0"], {"up0.density": 0.2, "up0.removed_energy": 0.1}, None)
-    {'up0': {'density': 0.2, 'removed_energy': 0.1, 'baseline_density': None}}
+    Args:
+        sites: the sites that the settings name.
+        metrics: the trial's last metrics, by names as `runs.safe` writes them.
+        baseline: as `baseline_of` gives it.
+
+    >>> attained_of(["up0"], {"up0.hoyer": 0.2}, {"metrics": {"up0.hoyer": 0.1}})["up0"]["baseline_hoyer"]
+    0.1
     """
-    densities = (baseline or {}).get("density", {})
-    return {
-        site: {measure: finite(metrics.get(f"{site}.{measure}")) for measure in _MEASURES}
-        | {"baseline_density": densities.get(site)}
-        for site in sites
-    }
+    return {site: _measures(site, metrics) | _beside(site, baseline) for site in sites}
+
+
+def _measures(site: str, metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {measure: finite(metrics.get(safe(f"{site}.{measure}"))) for measure in MEASURES}
+
+
+def _beside(site: str, baseline: Mapping[str, Any] | None) -> dict[str, float | None]:
+    own = _measures(site, (baseline or {}).get("metrics", {}))
+    return {f"baseline_{measure}": value for measure, value in own.items()}
 
 
 def sites_of_row(row: "Row", shapes: Shapes) -> dict[str, dict[str, Any]]:
@@ -88,6 +97,7 @@ def settings_file_of(
     """A trial as an exported file, not compared yet; `study` (uuid, MLflow run) goes into its provenance."""
     plan = spec.plan_with(row.settings, row.extras)
     last = row.evaluations[-1] if row.evaluations else None
+    metrics = {safe(name): value for name, value in last.metrics.items()} if last else {}
     outs = {site: entry["of"] for site, entry in sites_of_row(row, shapes).items() if "of" in entry}
     return SettingsFile(
         task=spec.task,
@@ -98,7 +108,7 @@ def settings_file_of(
         direction=spec.direction(),
         value=row.value,
         step=last.step if last else None,
-        attained=attained_of(row.settings, last.metrics if last else {}, None),
+        attained=attained_of(row.settings, metrics, None),
         plan=plan.model_dump(mode="json", exclude={"settings"}),
         provenance={
             "study": spec.name,
@@ -106,7 +116,8 @@ def settings_file_of(
             "role": row.role,
             "trial": row.label,
             "seed": row.seed,
-            "data": _data_of(plan),
+            "data": _data_of(plan, find_task(spec.task).data),
+            "oracle": spec.metric() in ORACLES,
             "versions": _versions(),
             "commit": _commit(),
         },
@@ -117,10 +128,7 @@ def compared(
     content: SettingsFile, baseline: Mapping[str, Any] | None, confirmed: dict[str, Any] | None
 ) -> SettingsFile:
     """The same file with the study's baseline (of `baseline_of`) and its confirmation as they stand now."""
-    densities = (baseline or {}).get("density", {})
-    attained = {
-        site: entry | {"baseline_density": densities.get(site)} for site, entry in content.attained.items()
-    }
+    attained = {site: entry | _beside(site, baseline) for site, entry in content.attained.items()}
     return replace(content, baseline=exported_baseline(baseline), confirmed=confirmed, attained=attained)
 
 
@@ -148,16 +156,9 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def leaders(rows: Iterable["Row"], direction: str, count: int) -> Sequence["Row"]:
-    """The `count` best COMPLETE proposals, the leader first; of equals the earlier one."""
-    done = [row for row in rows if row.role == "proposal" and row.value is not None]
-    sign = -1 if direction == "maximize" else 1
-    return sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number))[:count]
-
-
-def _data_of(plan: Plan) -> dict[str, str] | None:
-    """What was trained on: the plan's `image` or `data`, with a checksum where it is a file."""
-    named = getattr(plan.options, "image", None) or getattr(plan.options, "data", None)
+def _data_of(plan: Plan, option: str) -> dict[str, str] | None:
+    """What was trained on, as the option says that the task names for it; a file with its checksum."""
+    named = getattr(plan.options, option, None)
     if not isinstance(named, str):
         return None
     file = Path(named)

@@ -1,12 +1,13 @@
 """Which pairs of winner and baseline a confirmation takes, and what the record's rows say of them."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.settings import Mistake, Regularizer, to_json
+from trainers.settings import Mistake, Regularizer
+from trainers.tasks import ORACLES, find_task
 from tuner.confirm import Confirmation, Pair, compare
+from tuner.standing import identity, identity_of, leaders
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -33,20 +34,10 @@ def winners(rows: Iterable["Row"], top: int, direction: str) -> list["Row"]:
     """
     if top < 1:
         raise Mistake(f"--top is {top}, but it has to be a whole number of at least 1")
-    ranked = _ranked(rows, direction)
+    ranked = leaders(rows, direction, distinct=True)
     if not ranked:
         raise Mistake("no proposal is COMPLETE, so there is nothing to confirm: go on with `resume`")
     return ranked[:top]
-
-
-def _ranked(rows: Iterable["Row"], direction: str) -> list["Row"]:
-    """The COMPLETE proposals, the leader first; of those with equal settings the best stands for all."""
-    sign = -1 if direction == "maximize" else 1
-    done = [row for row in rows if row.role == "proposal" and row.value is not None]
-    best: dict[str, Row] = {}
-    for row in sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number)):
-        best.setdefault(_identity(row), row)
-    return list(best.values())
 
 
 def missing_members(
@@ -62,13 +53,15 @@ def missing_members(
     if seeds < 1:
         raise Mistake(f"--seeds is {seeds}, but it has to be a whole number of at least 1")
     kept = [row for row in rows if row.role == "confirmation" and row.state != "FAILED"]
-    there = {(_identity(row), row.pair) for row in kept}
+    there = {(identity(row), row.pair) for row in kept}
     wanted = []
     for pair in range(seeds):
         seed = search_seed + FIRST_SEED + pair
         members = [Member(pair, seed, {}, {})]
         members += [Member(pair, seed, row.settings, row.extras) for row in chosen]
-        wanted += [member for member in members if (_identity(member), pair) not in there]
+        wanted += [
+            member for member in members if (identity_of(member.settings, member.extras), pair) not in there
+        ]
     return wanted
 
 
@@ -78,22 +71,23 @@ def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation
     members: dict[str, dict[int, Row]] = {}
     for row in rows:
         if row.role == "confirmation" and row.pair is not None and row.state != "FAILED":
-            members.setdefault(_identity(row), {})[row.pair] = row
-    numbers = {_identity(row): row.number for row in _ranked(rows, spec.direction())}
-    baseline = members.pop(_identity(Member(0, 0, {}, {})), {})
+            members.setdefault(identity(row), {})[row.pair] = row
+    numbers = {identity(row): row.number for row in leaders(rows, spec.direction(), distinct=True)}
+    baseline = members.pop(identity_of({}, {}), {})
     metric = spec.metric()
     pairs = {
         numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
         for identity, of in members.items()
         if identity in numbers
     }
-    scope = "on this picture" if "image" in spec.plan else ""
-    return compare(pairs, metric=metric, direction=spec.direction(), steps=spec.evaluate_at(), scope=scope)
-
-
-def _identity(row: "Row | Member") -> str:
-    plain = {site: to_json(regularizer) for site, regularizer in row.settings.items()}
-    return json.dumps([plain, dict(row.extras)], sort_keys=True)
+    return compare(
+        pairs,
+        metric=metric,
+        direction=spec.direction(),
+        steps=spec.evaluate_at(),
+        scope=find_task(spec.task).scope,
+        oracle=metric in ORACLES,
+    )
 
 
 def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:

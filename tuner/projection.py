@@ -15,27 +15,29 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from trainers.settings import Mistake, SettingsFile, strength_of
-from trainers.tasks import find_task, sites_of
+from trainers.settings import Mistake, SettingsFile
+from trainers.tasks import ORACLES, find_task, sites_of
 from tuner import tracking as names
+from tuner.confirm import Confirmation
 from tuner.exported import (
     Shapes,
     baseline_of,
     compared,
     downloaded,
-    leaders,
     settings_file_of,
     sites_of_row,
     text_of,
 )
 from tuner.pairs import confirmations
-from tuner.runs import Point, Run, experiment_of, safe
+from tuner.points import baseline_points, milliseconds, parameters, points, strengths
+from tuner.runs import Run, experiment_of
+from tuner.standing import is_done, leaders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from tuner.record import Record
-    from tuner.rows import Recorded, Row
+    from tuner.rows import Row
     from tuner.spec import StudySpec
     from tuner.storage import Storage
 
@@ -62,7 +64,9 @@ class Projection:
         self._record, self._tracking, self._storage = record, tracking, storage
         self._there: _There | None = None
         self._shapes: Shapes | None = None
-        self._known: dict[str, tuple[Row, str | None]] = {}  # delivered, and nothing has failed since
+        self._known: dict[
+            str, tuple[Row, Confirmation | None]
+        ] = {}  # delivered, and nothing has failed since
         self._counted: dict[str, Row] = {}  # delivered, as far as this process knows
         self._version = -1  # of the record, when all of it was last copied
         self._spec: StudySpec | None = None  # and the spec and the leader that were
@@ -110,11 +114,13 @@ class Projection:
         return _There(client, experiment, study, runs)
 
     def _common(self) -> dict[str, str]:
-        return {names.STUDY: self._record.spec.name, names.STUDY_UUID: self._record.uuid}
+        spec = self._record.spec
+        oracle = {names.ORACLE: "true"} if spec.metric() in ORACLES else {}
+        return {names.STUDY: spec.name, names.STUDY_UUID: self._record.uuid} | oracle
 
     # trials
 
-    def _offer(self, there: _There, row: "Row", confirmed: str | None) -> Exception | None:
+    def _offer(self, there: _There, row: "Row", confirmed: Confirmation | None) -> Exception | None:
         """Copy a trial that has changed; what MLflow refuses is returned, a lost connection is raised."""
         known = self._known.get(row.label)
         if known is not None and known[0] is row and known[1] == confirmed:
@@ -132,12 +138,12 @@ class Projection:
         if row.label not in there.trials:
             tags = {names.ROLE: row.role, names.TRIAL: row.label, names.STATE: "RUNNING"}
             tags[names.PARENT] = there.study.id
-            started = _milliseconds(row.started)
+            started = milliseconds(row.started)
             made = there.client.create_run(there.experiment, started, self._common() | tags, row.label)
             there.trials[row.label] = Run(there.client, made)
         return there.trials[row.label]
 
-    def _copy(self, run: Run, row: "Row", confirmed: str | None) -> None:
+    def _copy(self, run: Run, row: "Row", confirmed: Confirmation | None) -> None:
         tags = self._tags(row, confirmed)
         if not run.lacks(len(row.evaluations), tags):
             return
@@ -148,22 +154,24 @@ class Projection:
         if row.state != "RUNNING":
             if not run.has(names.SETTINGS_FILE):  # once: a later version of this program did not train it
                 run.put(names.SETTINGS_FILE, text_of(self._settings_file(run, row)))
-            run.end(_STATUS[row.state], _milliseconds(row.finished or row.started))
-        points = [point for one in row.evaluations[run.evaluations :] for point in _points(one)]
+            run.end(_STATUS[row.state], milliseconds(row.finished or row.started))
+        if confirmed is not None:
+            run.put(names.CONFIRMED_FILE, json.dumps(confirmed.to_json(), indent=2))
+        new = [point for one in row.evaluations[run.evaluations :] for point in points(one)]
         run.evaluations = len(row.evaluations)
         if run.is_new:
-            run.send(tags, [*_strengths(row), *points], _parameters(row))
+            run.send(tags, [*strengths(row), *new], parameters(row))
         else:
-            run.send(tags, points)
+            run.send(tags, new)
 
-    def _tags(self, row: "Row", confirmed: str | None) -> dict[str, str]:
+    def _tags(self, row: "Row", confirmed: Confirmation | None) -> dict[str, str]:
         tags = {names.STATE: row.state, names.SETTINGS: json.dumps(sites_of_row(row, self._all_shapes()))}
         if row.reason is not None:
             tags[names.REASON] = row.reason[:_LONGEST_REASON]
         if row.evaluations:
             tags[names.STEP] = str(row.evaluations[-1].step)
         if confirmed is not None:
-            tags[names.CONFIRMED] = confirmed
+            tags[names.CONFIRMED] = json.dumps(confirmed.summary())
         return tags
 
     def _settings_file(self, run: Run, row: "Row") -> SettingsFile:
@@ -177,22 +185,24 @@ class Projection:
             self._shapes = sites_of(find_task(spec.task), spec.plan_with({}, {}))
         return self._shapes
 
-    def _confirmed(self, rows: Sequence["Row"]) -> dict[str, str]:
+    def _confirmed(self, rows: Sequence["Row"]) -> dict[str, Confirmation]:
         """Confirmations by the proposal's label; none while pairs are trained: that would be peeking."""
         pairs = [row for row in rows if row.role == "confirmation"]
         if not pairs or any(row.state == "RUNNING" for row in pairs):
             return {}
         found = confirmations(rows, self._record.spec)
-        return {str(one.proposal): json.dumps(one.to_json()) for one in found}
+        return {str(one.proposal): one for one in found}
 
     # the study's own run
 
-    def _copy_study(self, there: _There, rows: Sequence["Row"], confirmed: Mapping[str, str]) -> None:
+    def _copy_study(
+        self, there: _There, rows: Sequence["Row"], confirmed: Mapping[str, Confirmation]
+    ) -> None:
         """The study's spec, baseline, leader and state; at its end, the checkpoints of the best."""
         from tuner.spec import to_yaml
 
         spec, run, baseline = self._record.spec, there.study, baseline_of(rows)
-        done = _is_done(rows, spec.budget.trials, spec.budget.baseline_seeds)
+        done = is_done(rows, spec.budget)
         best = leaders(rows, spec.direction(), _KEPT_CHECKPOINTS)
         if self._spec is not spec:
             run.put(names.SPEC_FILE, names.without_password(to_yaml(spec)))
@@ -204,18 +214,22 @@ class Projection:
         for row in best if done else ():
             self._copy_checkpoint(there.trials[row.label], row, confirmed.get(row.label))
         state = "COMPLETE" if done else "RUNNING"
-        run.end(_STATUS[state], _milliseconds(max(row.finished or 0.0 for row in rows)) if done else None)
-        run.send({names.STATE: state} | ({names.BASELINE: json.dumps(baseline)} if baseline else {}))
+        run.end(_STATUS[state], milliseconds(max(row.finished or 0.0 for row in rows)) if done else None)
+        tags = {names.STATE: state}
+        if baseline is not None:  # its measures are metrics: a tag has no room for those of many sites
+            told = {key: value for key, value in baseline.items() if key != "metrics"}
+            tags[names.BASELINE] = json.dumps(told)
+        run.send(tags, baseline_points(rows, baseline))
 
     def _copy_best(
-        self, there: _There, row: "Row", baseline: dict[str, Any] | None, confirmed: str | None
+        self, there: _There, row: "Row", baseline: dict[str, Any] | None, confirmed: Confirmation | None
     ) -> None:
         """The leader's file, complete: the very text that `export` writes."""
         if self._best == (there, row, baseline, confirmed):
             return
         from mlflow.exceptions import MlflowException
 
-        known, run = None if confirmed is None else json.loads(confirmed), there.trials[row.label]
+        known, run = None if confirmed is None else confirmed.summary(), there.trials[row.label]
         try:
             content = downloaded(there.client, run.id)
         except (MlflowException, OSError, Mistake):  # somebody removed it, or the next request fails as well
@@ -223,7 +237,7 @@ class Projection:
         there.study.put(names.BEST_FILE, text_of(compared(content, baseline, known)))
         self._best = (there, row, baseline, confirmed)
 
-    def _copy_checkpoint(self, run: Run, row: "Row", confirmed: str | None) -> None:
+    def _copy_checkpoint(self, run: Run, row: "Row", confirmed: Confirmation | None) -> None:
         if run.has(names.CHECKPOINT_FILE) or names.CHECKPOINT_FILE not in self._listed(row, ""):
             return
         with self._file(row, names.CHECKPOINT_FILE) as path:
@@ -264,39 +278,6 @@ def _is_about_one_run(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code in _REFUSALS
     return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
-
-
-def _is_done(rows: Sequence["Row"], trials: int, baselines: int) -> bool:
-    proposed, measured = (sum(row.role == role for row in rows) for role in ("proposal", "baseline"))
-    return proposed >= trials and measured >= baselines and all(row.state != "RUNNING" for row in rows)
-
-
-def _parameters(row: "Row") -> dict[str, str]:
-    found = {"seed": str(row.seed)}
-    for site, regularizer in row.settings.items():
-        strength = strength_of(regularizer)
-        found[safe(f"{site}.kind")] = regularizer.kind
-        found[safe(f"{site}.{strength}")] = str(getattr(regularizer, strength))
-    return found | {safe(names.EXTRAS + name): str(value) for name, value in row.extras.items()}
-
-
-def _strengths(row: "Row") -> list[Point]:
-    """Every k, λ and extra as a metric too: to MLflow's filters a parameter is a text."""
-    numbers = {
-        f"{site}.{strength_of(one)}": float(getattr(one, strength_of(one)))
-        for site, one in row.settings.items()
-    }
-    numbers |= {names.EXTRAS + name: value for name, value in row.extras.items()}
-    return [(safe(name), value, _milliseconds(row.started), 0) for name, value in numbers.items()]
-
-
-def _points(evaluation: "Recorded") -> list[Point]:
-    moment = _milliseconds(evaluation.time)
-    return [(safe(name), float(value), moment, evaluation.step) for name, value in evaluation.metrics.items()]
-
-
-def _milliseconds(moment: float) -> int:
-    return round(moment * 1000)
 
 
 def _below(storage: "Storage", label: str, name: str) -> str:

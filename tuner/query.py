@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from trainers.settings import Mistake
+from trainers.tasks import ORACLES
 from tuner import tracking as names
 from tuner.exported import attained_of, exported_baseline
 from tuner.runs import safe
@@ -68,9 +69,10 @@ def best_trials(
 ) -> list[dict[str, Any]]:
     """The best proposals: COMPLETE ones by value, then PRUNED, FAILED and RUNNING by number, `n` in all.
 
-    Each is {run_id, role, trial, state, reason, metric, value, step, settings, extras, attained, baseline,
-    confirmed}: `value` is None unless the trial is COMPLETE, `settings` has the form of an exported file's
-    `sites`, `attained` is what they did at each site at `step`, beside the baseline.
+    Each is {run_id, role, trial, state, reason, metric, oracle, value, step, settings, extras, attained,
+    baseline, confirmed}: `value` is None unless the trial is COMPLETE, `settings` has the form of an exported
+    file's `sites`, `attained` is what they did at each site at `step`, beside the baseline's own, and
+    `oracle` says that the metric needs the clean picture.
 
     Args:
         name: the study's name or uuid.
@@ -154,7 +156,14 @@ def find_study(client: "MlflowClient", name: str) -> Found:
 def found(client: "MlflowClient", run: "Run") -> Found:
     """The study whose own run this is."""
     tags = run.data.tags
-    baseline = json.loads(tags[names.BASELINE]) if names.BASELINE in tags else None
+    baseline, begin = None, len(names.OF_BASELINE)
+    if names.BASELINE in tags:
+        measured = {
+            name[begin:]: value
+            for name, value in run.data.metrics.items()
+            if name.startswith(names.OF_BASELINE)
+        }
+        baseline = json.loads(tags[names.BASELINE]) | {"metrics": measured}
     return Found(
         client=client,
         run_id=run.info.run_id,
@@ -233,6 +242,7 @@ def _row(study: Found, run: "Run") -> dict[str, Any]:
         "state": state,
         "reason": tags.get(names.REASON),
         "metric": study.metric,
+        "oracle": study.metric in ORACLES,
         "value": metrics.get(safe(study.metric)) if state == "COMPLETE" else None,
         "step": int(tags[names.STEP]) if names.STEP in tags else None,
         "settings": settings,

@@ -5,11 +5,11 @@ Pure, and the one place that says so: the screen, the file, MLflow and a confirm
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.settings import to_json
+from trainers.settings import Regularizer, to_json
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -66,6 +66,11 @@ def is_done(rows: Iterable["Row"], budget: "Budget") -> bool:
 
 
 def identity(row: "Row") -> str:
-    """One text for equal settings and extras."""
-    plain = {site: to_json(regularizer) for site, regularizer in row.settings.items()}
-    return json.dumps([plain, dict(row.extras)], sort_keys=True)
+    """One text for all rows of equal settings and extras."""
+    return identity_of(row.settings, row.extras)
+
+
+def identity_of(settings: Mapping[str, Regularizer], extras: Mapping[str, float]) -> str:
+    """The same for settings and extras."""
+    plain = {site: to_json(regularizer) for site, regularizer in settings.items()}
+    return json.dumps([plain, dict(extras)], sort_keys=True)

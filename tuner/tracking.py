@@ -29,15 +29,17 @@ T = TypeVar("T")
 # Tags of every run, of a trial's, and of the study's own.
 STUDY, STUDY_UUID, ROLE, STATE, DELIVERED = "study", "study_uuid", "role", "state", "delivered"
 TRIAL, REASON, SETTINGS, STEP, CONFIRMED = "trial", "reason", "settings", "step", "confirmed"
-METRIC, DIRECTION, BASELINE = "metric", "direction", "baseline"
+METRIC, DIRECTION, BASELINE, ORACLE = "metric", "direction", "baseline", "oracle"
 PARENT = "mlflow.parentRunId"
 EXTRAS = "extras."  # begins the names of an extra's parameter and metric
+OF_BASELINE = "baseline."  # and those of the baselines' mean measures, metrics of the study's own run
 STUDY_ROLE = "study"  # ROLE of the study's own run
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")  # in the order in which `best` lists them
 
 # Artifacts.
 SPEC_FILE, BASELINE_FILE, BEST_FILE = "spec.yaml", "baseline.json", "best_settings.json"
 SETTINGS_FILE, PICTURES, CHECKPOINT_FILE = "settings.json", "pictures", "checkpoint.pt"
+CONFIRMED_FILE = "confirmed.json"  # with each step, which a tag is too short for
 
 _ANSWER = 20.0  # seconds in which a server has to answer at the start
 _OPEN = 120.0  # and SQLite: on a busy machine its file takes long to make

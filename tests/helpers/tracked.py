@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from mlflow import MlflowClient
+from pytest import approx
 
 from trainers.plan import Plan
 from trainers.settings import Regularizer
@@ -30,6 +31,7 @@ def _train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = 
     raise RuntimeError("played by hand")
 
 
+ORACLE = Task("oracle", "psnr", "maximize", _train, sites={"up0": (8, 8, 8)})
 LOWER = Task("lower", "score", "minimize", _train, sites={"up0": (8, 8, 8)})
 # More sites than MLflow takes parameters in a batch, and one whose name it does not take.
 WIDE = Task(
@@ -67,8 +69,17 @@ def reopened(folder: Path, name: str = "mine") -> Record:
 
 def measured(value: float, sites: Iterable[str] = ("up0",), density: float = 0.5) -> dict[str, float]:
     """Metrics as a training gives them."""
-    each = {"density": density, "removed_energy": 0.1}
+    each = {"density": density, "removed_energy": 0.1, "mean_abs": density, "hoyer": 0.5, "small": 0.25}
     return {"score": value, "loss": 1.0} | {f"{s}.{name}": one for s in sites for name, one in each.items()}
+
+
+def attained(density: float, baseline: float) -> dict[str, Any]:
+    """What is told of a site that `measured` so, beside baselines of that mean density."""
+    own = measured(0, ("s",), density)
+    beside = measured(0, ("s",), baseline)
+    names = ("density", "removed_energy", "mean_abs", "hoyer", "small")
+    told = {name: own[f"s.{name}"] for name in names}
+    return approx(told | {f"baseline_{name}": beside[f"s.{name}"] for name in names})
 
 
 def play(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
-from tracked import Server, play, python, runs, study, tracker
+from tracked import Server, attained, play, python, runs, study, tracker
 
 from trainers import checkpoint
 from trainers.settings import L0, L0Inf, Mistake, load
@@ -50,6 +50,10 @@ def place(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def address(place: Path) -> str:
+    return f"sqlite:///{place}/mlflow.db"
+
+
 def ids(place: Path) -> dict[str, str]:
     found = runs(f"sqlite:///{place}/mlflow.db", "tags.study_uuid = 'u1'")
     return {label: run.info.run_id for label, run in found.items()}
@@ -64,8 +68,10 @@ def test_the_leader_with_all_that_is_known_of_it(place: Path) -> None:
     assert (content.task, content.network, content.metric) == ("analytic:TASK", "analytic", "score")
     assert (content.direction, content.value, content.step) == ("maximize", 24, 90)
     assert content.baseline == {"mean": 21.5, "sd": pytest.approx(0.5**0.5), "seeds": [0, 1]}
-    assert content.attained["up0"] == {"density": 0.25, "removed_energy": 0.1, "baseline_density": 0.8}
+    assert content.attained["up0"] == attained(0.25, 0.8)
     assert content.confirmed is not None and content.confirmed["verdict"] == "better"
+    assert "steps" not in content.confirmed and content.confirmed["last"]["step"] == 90
+    assert content.confirmed["last"]["difference"] == pytest.approx(2.1)
     assert content.confirmed["seeds"] == [1000, 1001, 1002]
     assert content.plan["evaluate_at"] == [30, 90] and content.plan["extras"] == {"lr": 0.5}
     assert "settings" not in content.plan and content.plan["options"]["lr"] == 0.01
@@ -152,15 +158,38 @@ def test_places_that_cannot_be_written_leave_nothing_behind(place: Path, tmp_pat
 
 
 def test_weights_from_the_trials_folder(place: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    told = f"{{name: mine, storage: {place / 'trials'}, tracking: 'sqlite:///{place}/mlflow.db'}}"
-    (tmp_path / "mine" / "spec.yaml").write_text(told)
+    folder(tmp_path, place, uuid="u1")
     path = export("mine", root=tmp_path, weights=True)
     weights = load_file(path.with_suffix(".safetensors"))
     assert torch.equal(weights["weight"], WEIGHT * 2) and torch.equal(weights["transposed"], WEIGHT.T)
     assert sorted(file.name for file in path.parent.iterdir()) == [
-        "settings.json", "settings.safetensors", "spec.yaml",
+        "settings.json", "settings.safetensors", "spec.yaml", "trials",
     ]  # fmt: skip
+
+
+def folder(root: Path, place: Path, uuid: str) -> None:
+    """ROOT/mine as a study of that uuid leaves it; its trial 1 has weights times 5, MLflow's are times 2."""
+    network = {"weight": WEIGHT * (2 if uuid == "u1" else 5), "transposed": WEIGHT.T}
+    for label in ("1", "baseline:0"):
+        checkpoint.save(root / "mine" / "trials" / label, {"training": {"network": network}})
+    told = f"{{name: mine, uuid: {uuid}, storage: null, tracking: 'sqlite:///{place}/mlflow.db'}}"
+    (root / "mine" / "spec.yaml").write_text(told)
+
+
+def test_weights_are_not_those_of_another_study_of_that_name(place: Path, tmp_path: Path) -> None:
+    folder(tmp_path, place, uuid="u9")
+    path = export("u1", root=tmp_path, path=tmp_path / "a.json", tracking=address(place), weights=True)
+    assert torch.equal(load_file(path.with_suffix(".safetensors"))["weight"], WEIGHT * 2)  # MLflow's
+    told = "is of another study 'mine', u9, and MLflow has no weights of trial baseline:0 of u1: say with"
+    with pytest.raises(RuntimeError, match=told):
+        export(
+            ids(place)["baseline:0"],
+            root=tmp_path,
+            path=tmp_path / "b.json",
+            tracking=address(place),
+            weights=True,
+        )
+    assert not (tmp_path / "b.json").exists()
 
 
 def test_weights_from_mlflow(place: Path, tmp_path: Path) -> None:

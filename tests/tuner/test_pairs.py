@@ -106,3 +106,4 @@ def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:
             rows.append(row("confirmation", len(rows), settings, pair=pair, evaluations=told))
     (found,) = confirmations(rows, spec)
     assert found.sentence.endswith("(on this picture, 2 pairs)")
+    assert " psnr (oracle), between " in found.sentence and found.oracle

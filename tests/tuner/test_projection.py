@@ -9,9 +9,24 @@ from typing import Any
 import fsspec
 import pytest
 from mlflow import MlflowClient
-from tracked import STEPS, Server, artifacts, history, measured, play, python, reopened, runs, study, tracker
+from tracked import (
+    STEPS,
+    Server,
+    artifacts,
+    attained,
+    history,
+    measured,
+    play,
+    python,
+    reopened,
+    runs,
+    study,
+    tracker,
+)
 
 from trainers.settings import L0, L1, L0Inf, load
+from tuner.export import settings_file
+from tuner.query import best_trials
 from tuner.storage import Storage
 from tuner.tracking import Tracker, delete_runs
 
@@ -102,14 +117,11 @@ def test_artifacts_of_trials_and_of_the_study(store: str, tmp_path: Path) -> Non
     best = load(client.download_artifacts(parent.info.run_id, "best_settings.json", str(tmp_path)))
     assert dict(best) == UP and (best.value, best.step, best.of) == (26, 90, {"up0": 512})
     assert best.baseline == {"mean": 21.5, "sd": pytest.approx(0.5**0.5), "seeds": [0, 1]}
-    assert best.attained["up0"] == {
-        "density": 0.25,
-        "removed_energy": 0.1,
-        "baseline_density": pytest.approx(0.8),
-    }
+    assert best.attained["up0"] == attained(0.25, 0.8)
     assert best.provenance["run"] == found["1"].info.run_id and best.provenance["trial"] == "1"
     baseline = json.loads(parent.data.tags["baseline"])
     assert (baseline["mean"], baseline["step"]) == (21.5, 90)
+    assert history(store, parent, "baseline.up0.density") == [(90, pytest.approx(0.8))]
     own = load(client.download_artifacts(found["4"].info.run_id, "settings.json", str(tmp_path)))
     assert (own.value, own.baseline) == (22, None)
     assert str(tmp_path) in found["0"].info.artifact_uri  # beside the SQLite file, wherever this runs
@@ -314,6 +326,73 @@ def test_a_confirmation_is_told_when_all_its_pairs_have_ended(store: str, tmp_pa
         found["study"].info.run_id, "best_settings.json", str(tmp_path)
     )
     assert load(best).confirmed == told
+    whole = Path(
+        MlflowClient(store).download_artifacts(found["0"].info.run_id, "confirmed.json", str(tmp_path))
+    )
+    assert [one["step"] for one in json.loads(whole.read_text())["steps"]] == list(STEPS)
+
+
+def test_a_confirmation_of_many_steps_and_sites_is_told_whole(store: str, tmp_path: Path) -> None:
+    """A tag takes 8000 characters; what is longer would be missing from `best` and from an exported file."""
+    steps = tuple(range(30, 30 + 60 * 10, 10))
+    budget = {"trials": 1, "steps": steps[-1], "grace": 30, "reduction": 3, "baseline_seeds": 1}
+    record = study(tmp_path, task="tracked:WIDE", budget=budget | {"evaluate_at": list(steps)})
+    sites = [f"s{i}" for i in range(130)] + ["layers[2]"]
+
+    def trained(role: str, value: float, **more: Any) -> None:
+        row = record.add(role, **({"seed": 0, "settings": None, "extras": None, "pair": None} | more))
+        for step in record.spec.evaluate_at():
+            record.evaluation(role, row.number, step, measured(value + step / 7, sites, density=0.75))
+
+    ours: dict[str, Any] = {"settings": {"layers[2]": L0(keep=0.25)}}
+    trained("baseline", 20)
+    trained("proposal", 22, **ours)
+    for pair in range(3):
+        trained("confirmation", 21, seed=1000 + pair, pair=pair)
+        trained("confirmation", 22 + pair / 7, seed=1000 + pair, pair=pair, **ours)
+    project(record, store, tmp_path)
+    found = runs(store)
+    whole = Path(
+        MlflowClient(store).download_artifacts(found["0"].info.run_id, "confirmed.json", str(tmp_path))
+    )
+    assert len(whole.read_text()) > 8000 and len(json.loads(whole.read_text())["steps"]) >= 60
+    (row,) = best_trials("mine", tracking=store, root=tmp_path)
+    told = row["confirmed"]
+    assert (told["pairs"], told["verdict"], told["last"]["step"]) == (3, "better", steps[-1])
+    assert told["sentence"].startswith(f"better at {steps[-1]} steps: the difference is +1.14 score")
+    last = told["last"]
+    assert last["low"] < last["difference"] < last["high"] and 0 < last["p"] < 0.05
+    assert row["attained"] == {"layers[2]": attained(0.75, 0.75)}
+    assert settings_file("mine", tracking=store, root=tmp_path).confirmed == told
+
+
+def test_a_child_that_was_left_running_is_mended_by_a_new_tracker(store: str, tmp_path: Path) -> None:
+    """A trial that ended just before a kill: the record knows it, MLflow was not told."""
+    record = study(tmp_path, trials=1)
+    for seed in (0, 1):
+        play(record, "baseline", [20, 21], seed=seed)
+    play(record, "proposal", [20], settings=UP)
+    project(record, store, tmp_path)
+    record.evaluation("proposal", 0, 90, measured(22))
+    found = runs(store)
+    assert (found["0"].info.status, found["study"].info.status) == ("RUNNING", "RUNNING")
+    project(reopened(tmp_path), store, tmp_path)
+    found = runs(store)
+    assert (found["0"].info.status, found["0"].data.tags["state"]) == ("FINISHED", "COMPLETE")
+    assert history(store, found["0"], "score") == [(30, 20), (90, 22)]
+    assert (found["study"].info.status, found["study"].data.tags["state"]) == ("FINISHED", "COMPLETE")
+
+
+def test_a_metric_that_needs_the_clean_picture_is_marked(store: str, tmp_path: Path) -> None:
+    record = study(tmp_path, task="tracked:ORACLE")
+    row = record.add("proposal", seed=0, settings=UP, extras=None, pair=None)
+    for step in STEPS:
+        record.evaluation("proposal", row.number, step, measured(20) | {"psnr": 20.0})
+    project(record, store, tmp_path)
+    assert {run.data.tags["oracle"] for run in runs(store).values()} == {"true"}
+    (told,) = best_trials("mine", tracking=store, root=tmp_path)
+    assert (told["metric"], told["oracle"]) == ("psnr", True)
+    assert settings_file("mine", tracking=store, root=tmp_path).provenance["oracle"] is True
 
 
 def test_deleting_marks_all_runs_of_one_study(store: str, tmp_path: Path) -> None:

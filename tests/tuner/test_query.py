@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from tracked import Server, free_port, play, python, runs, study, tracker
+from tracked import Server, attained, free_port, play, python, runs, study, tracker
 
 from trainers.settings import L0, L1, L0Inf, Mistake
 from tuner import tracking
 from tuner.query import best_trials, tracking_of
 
 KEYS = [
-    "run_id", "role", "trial", "state", "reason", "metric", "value", "step", "settings", "extras", "attained",
-    "baseline", "confirmed",
+    "run_id", "role", "trial", "state", "reason", "metric", "oracle", "value", "step", "settings", "extras",
+    "attained", "baseline", "confirmed",
 ]  # fmt: skip
 
 
@@ -71,7 +71,8 @@ def test_a_row(place: Path) -> None:
     assert row["settings"] == {"up0": {"kind": "l0", "keep": 0.25, "of": 512}}
     assert (row["role"], row["metric"], row["value"], row["step"]) == ("proposal", "score", 22, 90)
     assert (row["extras"], row["confirmed"], row["reason"]) == ({"lr": 0.1}, None, None)
-    assert row["attained"] == {"up0": {"density": 0.25, "removed_energy": 0.1, "baseline_density": 0.8}}
+    assert row["attained"] == {"up0": attained(0.25, 0.8)}
+    assert row["oracle"] is False
     assert row["baseline"] == {"mean": 21.5, "sd": pytest.approx(math.sqrt(0.5)), "seeds": [0, 1]}
     assert row["run_id"] == runs(f"sqlite:///{place}/mlflow.db", "tags.study_uuid = 'u1'")["1"].info.run_id
     diverged = best_trials("mine", root=place, n=4)[3]
