@@ -32,6 +32,7 @@ from tuner.record import Record
 from tuner.rows import COMPLETE, RUNNING, Row
 from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
+from tuner.standing import is_done
 from tuner.storage import LOG, Storage, place
 
 if TYPE_CHECKING:
@@ -74,12 +75,7 @@ class Study:
 
     def is_done(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        budget = self.spec.budget
-        return (
-            all(row.state != RUNNING for row in self.record.rows())
-            and len(self.record.rows("proposal")) >= budget.trials
-            and len(self.record.rows("baseline")) >= budget.baseline_seeds
-        )
+        return is_done(self.record.rows(), self.spec.budget)
 
     def best(self, n: int = 5, where: str | None = None) -> list[dict[str, Any]]:
         """The best settings, asked of MLflow: rows as `best --format json` prints them."""
