@@ -194,3 +194,15 @@ def test_steps_have_to_ascend(steps: tuple[int, ...]) -> None:
 def test_an_unknown_direction_is_refused() -> None:
     with pytest.raises(ValueError, match="direction is 'up'"):
         compare({}, metric="m", direction="up", steps=(1,))
+
+
+def test_a_summary_fits_a_tag_whatever_the_steps_and_seeds() -> None:
+    steps = tuple(range(1, 61))
+    pairs = [
+        Pair(10**9 + i, dict.fromkeys(steps, 1 / 3 + i / 7), dict.fromkeys(steps, i / 7)) for i in range(900)
+    ]
+    found = compare({7: pairs}, metric="psnr", direction="maximize", steps=steps, oracle=True)[0]
+    told = found.summary()
+    assert len(json.dumps(told)) < 8000 < len(json.dumps(found.to_json()))
+    assert told["seeds"] is None and told["pairs"] == 900 and told["last"]["step"] == 60
+    assert " psnr (oracle), between " in told["sentence"] and told["metric"] == "psnr"
