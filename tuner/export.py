@@ -212,8 +212,8 @@ def _weights(client: "MlflowClient", run: "Run", study: Found, root: Path) -> di
         return dict(network)
     if here and not ours:
         raise RuntimeError(
-            f"{str(spec)!r} is of another study {study.name!r}, {here.get('uuid')}, and MLflow has no weights "
-            f"of trial {label} of {study.uuid}: say with --root where that study lies"
+            f"{str(spec)!r} is of another study {study.name!r}, {here.get('uuid')}, and MLflow has no "
+            f"weights of trial {label} of {study.uuid}: say with --root where that study lies"
         )
     raise RuntimeError(
         f"nobody kept the weights of trial {label} of {study.name!r}: its folder holds no checkpoint with a "
