@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trainers.settings import Regularizer, strength_of
 from trainers.tasks import ORACLES
 from tuner.called import Commands
+from tuner.standing import Baseline, baseline, leaders
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -22,19 +23,6 @@ NO_EVIDENCE = (
     "Neither difference is evidence: the leader was picked as the best of {count}, with the luck of seed\n"
     "{seed} in it; only a confirmation over fresh seeds compares."
 )
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The finished baselines: their mean and standard deviation (None where there is but one)."""
-
-    mean: float
-    sd: float | None
-    seeds: int
-
-    def __str__(self) -> str:
-        spread = "" if self.sd is None else f" ± {number(self.sd, self.sd)}"
-        return f"{number(self.mean, self.sd)}{spread}"
 
 
 @dataclass(frozen=True)
@@ -54,25 +42,18 @@ class Standing:
 
 def standing(rows: Sequence["Row"], direction: str) -> Standing | None:
     """The best finished proposal against the finished baselines; None while no proposal has finished."""
-    sign = -1 if direction == "maximize" else 1
-    done = [
-        (sign * row.value, row.number, row)
-        for row in rows
-        if row.role == "proposal" and row.value is not None
-    ]
-    if not done:
+    first = leaders(rows, direction, 1)
+    if not first or first[0].value is None:
         return None
-    leader = min(done, key=lambda one: one[:2])[2]
-    baselines = [(row.seed, row.value) for row in rows if row.role == "baseline" and row.value is not None]
-    same = next((value for seed, value in baselines if seed == leader.seed), None)
-    return Standing(leader, float(leader.value or 0.0), same, _baseline([value for _, value in baselines]))
+    leader, value = first[0], first[0].value
+    same = (row.value for row in rows if row.role == "baseline" and row.seed == leader.seed)
+    return Standing(leader, value, next(same, None), baseline(rows))
 
 
-def _baseline(values: list[float]) -> Baseline | None:
-    if not values:
-        return None
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Baseline(statistics.fmean(values), sd, len(values))
+def mean_text(known: Baseline) -> str:
+    """A baseline's mean, and its standard deviation where there is one: `26.61 ± 0.15`."""
+    spread = "" if known.sd is None else f" ± {number(known.sd, known.sd)}"
+    return f"{number(known.mean, known.sd)}{spread}"
 
 
 def shown_metric(metric: str) -> str:
@@ -175,7 +156,9 @@ def leader_line(rows: Sequence["Row"], spec: "StudySpec") -> str:
     sd = now.sd
     text = f"trial {now.leader.label} leads: {shown_metric(spec.metric())} {number(now.value, sd)}"
     if now.baseline is not None:
-        text += f" ({difference(now.value, now.baseline.mean, sd)} to the baseline's {now.baseline})"
+        text += (
+            f" ({difference(now.value, now.baseline.mean, sd)} to the baseline's {mean_text(now.baseline)})"
+        )
     return f"{text}; {settings_text(now.leader.settings, now.leader.extras)}"
 
 
@@ -260,7 +243,8 @@ def _leader(now: Standing, spec: "StudySpec", count: int) -> list[str]:
         gap = difference(now.value, now.same_seed, sd)
         lines.append(f"  {gap} minus the baseline of the same seed ({number(now.same_seed, sd)})")
     gap = difference(now.value, now.baseline.mean, sd)
-    lines.append(f"  {gap} minus the baseline's mean over {now.baseline.seeds} seeds ({now.baseline})")
+    seeds, mean = len(now.baseline.seeds), mean_text(now.baseline)
+    lines.append(f"  {gap} minus the baseline's mean over {seeds} seeds ({mean})")
     higher = "higher" if spec.direction() == "maximize" else "lower"
     oracle = "; oracle: it needs the clean picture" if spec.metric() in ORACLES else ""
     lines.append(f"  ({higher} is better{oracle})")

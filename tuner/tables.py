@@ -26,6 +26,7 @@ BEST = (
     "confirmed",
     "extras",
     "attained",
+    "oracle",
 )
 
 
