@@ -7,12 +7,15 @@ from typing import Any
 
 import optuna
 import pytest
+from ray.exceptions import RayActorError
 
 from trainers.settings import L0, L1, Mistake
-from tuner.queue import Queue, drain
+from tuner.queue import Queue, drain, slots_of
 from tuner.record import Record
 from tuner.rows import Row
+from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
+from tuner.trial import why_it_failed
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -165,8 +168,8 @@ def test_one_slot_repeats_exactly_and_an_interrupted_study_equals_an_undisturbed
     assert outcome(pieces.rows()) == outcome(whole.rows())
 
 
-def stop_after_next_change(record: Record, folder: Path) -> None:
-    """Drain until the first change, then leave by the exception that a kill would be."""
+def stop_after_next_change(record: Record, folder: Path, changes_until: int = 3) -> None:
+    """Drain until so many changes, then leave by the exception that a kill would be."""
 
     class Killed(RuntimeError):
         pass
@@ -176,7 +179,7 @@ def stop_after_next_change(record: Record, folder: Path) -> None:
     def listen() -> None:
         nonlocal changes
         changes += 1
-        if changes == 3:
+        if changes == changes_until:
             raise Killed
 
     with contextlib.suppress(Killed):
@@ -185,8 +188,15 @@ def stop_after_next_change(record: Record, folder: Path) -> None:
 
 def test_after_the_deadline_no_trial_starts_and_the_open_ones_stay_open(tmp_path: Path) -> None:
     record = create(tmp_path)
+    record.propose()
+    record.evaluation("proposal", 0, 30, {"score": 1.0})
     go(record, tmp_path, deadline=time.time() - 1)
-    assert record.rows() == []
+    assert [(row.label, row.state, len(row.evaluations)) for row in reopen(tmp_path).rows()] == [
+        ("0", "RUNNING", 1)
+    ]
+    assert not (tmp_path / "trials").exists()
+    go(reopen(tmp_path), tmp_path)
+    assert {row.state for row in reopen(tmp_path).rows()} <= {"COMPLETE", "PRUNED"}
 
 
 def test_unfinished_trials_come_first_and_a_finished_one_never(tmp_path: Path) -> None:
@@ -208,6 +218,47 @@ def test_without_proposing_only_what_is_open_is_run(tmp_path: Path) -> None:
     record.add("confirmation", seed=1000, settings={"code": L1(weight=0.1)}, pair=0)
     go(record, tmp_path, propose=False)
     assert [row.state for row in record.rows()] == ["COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "fit"),
+    [
+        ([{"CPU": 8, "GPU": 2}], {"gpu": 0.4}, 4),  # not 5: no trial lies across two GPUs
+        ([{"CPU": 16, "GPU": 1}], {"gpu": 0.1}, 10),
+        ([{"CPU": 64, "GPU": 1}], {"gpu": 1 / 3}, 3),
+        ([{"CPU": 64, "GPU": 2}], {"gpu": 0.6}, 2),
+        ([{"CPU": 64, "GPU": 4}], {"gpu": 1}, 4),
+        ([{"CPU": 4, "GPU": 2}], {"gpu": 0.25, "cpu": 2}, 2),  # the CPUs are what is short
+        ([{"CPU": 4}, {"CPU": 4, "GPU": 1}], {"gpu": 0.5}, 2),
+        ([{"CPU": 3}, {"CPU": 3}], {"cpu": 2}, 2),
+        ([{"CPU": 4}, {"memory": 1.0}], {}, 4),
+        ([{"CPU": 4}], {"concurrent": 3}, 3),
+    ],
+)
+def test_trials_that_fit_are_counted_for_each_node_and_gpu(
+    nodes: list[dict[str, float]], asked: dict[str, Any], fit: int
+) -> None:
+    assert slots_of(nodes, Resources(**asked)) == fit
+
+
+def test_where_no_node_has_a_gpu_none_fits() -> None:
+    with pytest.raises(Mistake, match=r"asks for 1 CPUs and 0\.5 GPUs and the largest node has 4 and 0"):
+        slots_of([{"CPU": 4}], Resources(gpu=0.5))
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "why"),
+    [
+        (RuntimeError(""), "", "RuntimeError"),
+        (RuntimeError("first\nlast"), "", "RuntimeError: last"),
+        (RayActorError(), "", "its process died"),
+        (None, "", "its process failed"),
+        (None, "Failure # 1\nTask was killed due to the node running low on memory.", "out of memory"),
+        (None, "Failure # 1\nthe node running low on memory\nFailure # 2\n", "its process failed"),
+    ],
+)
+def test_why_a_process_failed_is_one_line(error: Exception | None, told: str, why: str) -> None:
+    assert why_it_failed(error, told) == why
 
 
 def test_more_than_any_node_has_is_refused_with_both_numbers(tmp_path: Path) -> None:
