@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
 from trainers.settings import Mistake
 from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import freeze, load_spec
-from tuner.trial import MachineFault, OpenTrial, OutOfMemory, fault_of_machine
+from tuner.trial import MachineFault, OpenTrial, OutOfMemory, fault_of_machine, why_it_failed
 
 
 @contextlib.contextmanager
@@ -85,6 +86,21 @@ def test_scalars_of_numpy_and_torch_become_python_numbers(tmp_path: Path, how: s
 def test_words_of_a_mistake_do_not_make_it_the_machines() -> None:
     assert fault_of_machine(Mistake("the picture cannot be read")) is None
     assert fault_of_machine(ValueError("a CUDA error is not what this is")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "why"),
+    [
+        (RuntimeError(""), "", "RuntimeError"),
+        (RuntimeError("first\nlast"), "", "RuntimeError: last"),
+        (RayActorError(), "", "its process died"),
+        (None, "", "its process failed"),
+        (None, "Failure # 1\nTask was killed due to the node running low on memory.", "out of memory"),
+        (None, "Failure # 1\nthe node running low on memory\nFailure # 2\n", "its process failed"),
+    ],
+)
+def test_why_a_process_failed_is_one_line(error: Exception | None, told: str, why: str) -> None:
+    assert why_it_failed(error, told) == why
 
 
 def study(folder: Path, how: str = "", **changes: Any) -> Record:
