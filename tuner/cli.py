@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
         return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
     except (click.Abort, KeyboardInterrupt):
         print(session.when_interrupted(), file=sys.stderr)
         return 130

@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ import tuner.ray_quiet  # noqa: F401  before ray
 
 # isort: split
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -139,10 +141,20 @@ class RecordScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep why a trial's process failed; called at every failure, before the next try."""
-        self._queue.errors[trial.trial_id] = why_it_failed(trial.get_pickled_error(), str(trial.get_error()))
+        self._queue.errors[trial.trial_id] = why_it_failed(*_failure_of(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _failure_of(trial: Any) -> tuple[BaseException | None, str]:
+    """The error of a trial's process and the text of all of them, as Ray has just written them here.
+
+    Not by `trial.get_error`: that reads the storage, where the files arrive some time later.
+    """
+    kept, told = trial.pickled_error_file, trial.error_file
+    error = cloudpickle.loads(Path(kept).read_bytes()) if kept and Path(kept).is_file() else None
+    return error, Path(told).read_text(encoding="utf-8") if told and Path(told).is_file() else ""
 
 
 def drain(
@@ -246,9 +258,23 @@ def cluster(address: str | None) -> Iterator[None]:
         logging_level=logging.ERROR,
     )
     try:
-        yield
+        with _sigterm_as_ctrl_c():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let a job's end be a KeyboardInterrupt; the handler that `ray.init` sets dumps a stack and exits."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python hands signals to the main thread alone
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def slots(resources: Resources) -> int:

@@ -72,6 +72,12 @@ def write(folder: Path, name: str = "study.yaml", **changes: Any) -> str:
 # mistakes
 
 
+def test_without_words_it_shows_its_help(shell: Shell) -> None:
+    status, _, err = shell.run()
+    assert status == 2
+    assert "\nCommands:\n" in err
+
+
 def test_an_unknown_command_is_answered_with_those_that_exist(shell: Shell) -> None:
     told = shell.mistake("serch", "dip-denoise")
     assert "'serch'" in told
@@ -439,6 +445,7 @@ def test_best_shows_extras_beside_the_settings_and_what_was_attained() -> None:
         "run_id": "1", "role": "proposal", "trial": "3", "state": "COMPLETE", "reason": None,
         "metric": "score", "value": 1.0, "step": 9, "settings": {"up0": {"kind": "l0", "keep": 0.25}},
         "extras": {"lr": 0.01}, "attained": {"up0": entry}, "baseline": None, "confirmed": None,
+        "oracle": False,
     }  # fmt: skip
     shown = best_table([row]).splitlines()[1]
     assert "up0 l0 keep=0.25, lr=0.01" in shown
@@ -519,7 +526,8 @@ def test_a_study_is_extended_shortened_never_and_deleted(shell: Shell) -> None:
     assert "'study'" in shell.mistake("best", "study")
 
 
-def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path, sent: signal.Signals) -> None:
     """In a process and with a Ray of its own; its HOME is empty, and all that may appear there is `.ray`."""
     home = tmp_path / "home"
     home.mkdir()
@@ -531,9 +539,10 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("study: 0 of 400 proposals done")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
+    assert "SIGTERM received" not in err  # Ray would dump its stack
     told = err.strip().splitlines()[-1]
     go_on = shlex.split(told.partition("goes on from here: ")[2])
     assert go_on == [sys.executable, "-m", "tuner", "resume", "study"]

@@ -332,6 +332,7 @@ def test_a_confirmation_is_told_when_all_its_pairs_have_ended(store: str, tmp_pa
     assert [one["step"] for one in json.loads(whole.read_text())["steps"]] == list(STEPS)
 
 
+@pytest.mark.slow
 def test_a_confirmation_of_many_steps_and_sites_is_told_whole(store: str, tmp_path: Path) -> None:
     """A tag takes 8000 characters; what is longer would be missing from `best` and from an exported file."""
     steps = tuple(range(30, 30 + 60 * 10, 10))

@@ -156,6 +156,7 @@ def _folders(tmp_path: Path) -> None:
     (tmp_path / "always").mkdir()
 
 
+@pytest.mark.slow  # tests/test_end_to_end.py holds the same with real SIGKILLs
 def test_one_slot_repeats_exactly_and_an_interrupted_study_equals_an_undisturbed_one(tmp_path: Path) -> None:
     """FACTS 3: a stock restore forgets the rungs. Here each piece ends after three changes."""
     whole = create(tmp_path / "once")
