@@ -526,7 +526,7 @@ def test_a_study_is_extended_shortened_never_and_deleted(shell: Shell) -> None:
     assert "'study'" in shell.mistake("best", "study")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path, sent: signal.Signals) -> None:
     """In a process and with a Ray of its own; its HOME is empty, and all that may appear there is `.ray`."""
     home = tmp_path / "home"

@@ -170,6 +170,7 @@ def test_one_slot_repeats_exactly_and_an_interrupted_study_equals_an_undisturbed
     assert outcome(pieces.rows()) == outcome(whole.rows())
 
 
+@pytest.mark.slow
 def test_kills_with_two_slots_end_each_trial_once_by_decisions_that_repeat(tmp_path: Path) -> None:
     """What two slots do first is luck; what was decided must follow from what was written before."""
     record = create(tmp_path, resources={"concurrent": 2})
