@@ -1,6 +1,7 @@
 """Ways of training by name: ours, and a user's own as "module:attribute". No torch at import."""
 
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,10 +59,12 @@ class Task:
             raise Mistake(f"train of task {self.name} is {self.train!r}, but it must be a function")
 
 
-def _train_dip(*args: Any, **kwargs: Any) -> Iterator["Evaluation"]:
+def _train_dip(
+    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+) -> Iterator["Evaluation"]:
     from trainers.dip import train_dip  # torch is imported when something trains, not when it is described
 
-    return train_dip(*args, **kwargs)
+    return train_dip(plan, seed=seed, device=device, folder=folder)
 
 
 def _dip_sites(plan: Plan) -> Sites:
