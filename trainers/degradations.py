@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.plan import Gaussian
+from trainers.dip_options import Gaussian
 
 Picture = NDArray[np.float32]
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from trainers import images
 from trainers.degradations import degrade
+from trainers.dip_options import DipOptions
 from trainers.networks.build import build
-from trainers.plan import DipOptions, Plan
+from trainers.plan import Plan
 from trainers.psnr import LOSS, PSNR, PSNR_RAW, SSIM, psnr, ssim
 from trainers.settings import Mistake
 from trainers.sparsity import attach

@@ -6,11 +6,10 @@ Nothing here imports torch: a study is described, checked and compared without i
 import difflib
 import itertools
 import json
-import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -93,73 +92,6 @@ class Plan(Frozen):
         return json.dumps(self.model_dump(mode="json", exclude={"checkpoint_every"}), sort_keys=True)
 
 
-class SkipNetwork(Frozen):
-    """The encoder-decoder with skips of Deep Image Prior (arXiv 1711.10925); the defaults are its size."""
-
-    kind: Literal["skip"] = "skip"
-    width: int = Field(default=128, ge=1, description="channels at every scale")
-    scales: int = Field(default=5, ge=1, le=8, description="how often the picture is halved")
-    skip: int = Field(default=4, ge=0, description="channels of a skip connection; 0: none")
-    upsample: Literal["bilinear", "nearest"] = Field(default="bilinear", description="bilinear or nearest")
-    input_channels: int = Field(default=32, ge=1, description="channels of the random input")
-
-    def sites(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-        """The sites with their (C, H, W) in order of execution, for a picture of these sides.
-
-        Arithmetic and not a run of the network, so that a study is described without torch; a test holds it
-        to what the network computes.
-        """
-        sides = self.padded(height), self.padded(width)
-        halved = [(self.width, sides[0] >> i, sides[1] >> i) for i in range(self.scales + 1)]
-        ups = {f"up{j}": halved[self.scales - 1 - j] for j in range(self.scales - 1)}
-        return {f"down{i}": halved[i + 1] for i in range(self.scales)} | ups | {"code": halved[0]}
-
-    def padded(self, side: int) -> int:
-        """The side that so many halvings need: a multiple of 2^scales, and at least twice it.
-
-        The innermost scale keeps two pixels, since its reflection padding needs one beyond the border.
-        """
-        unit = 1 << self.scales
-        if side <= unit:
-            raise Mistake(
-                f"the picture has a side of {side} pixels, but a network of {self.scales} scales "
-                f"needs more than {unit}: take fewer scales or a larger picture"
-            )
-        return max(2 * unit, -(-side // unit) * unit)
-
-
-class Gaussian(Frozen):
-    """Independent normal noise on every pixel and channel."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    sigma: float = Field(default=25.0, gt=0, description="standard deviation in grey levels of 0 to 255")
-
-
-class DipOptions(Frozen):
-    """The keys of task `dip`: which picture, what was done to it, which network undoes it."""
-
-    image: str = Field(
-        default="astronaut", min_length=1, description="a photograph that scikit-image carries, or a file"
-    )
-    size: int | None = Field(
-        default=None, ge=16, description="centre square resized to so many pixels; null: the whole picture"
-    )
-    grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
-    degradation: Gaussian = Field(default=Gaussian(), description="what is undone")
-    network: SkipNetwork = Field(default=SkipNetwork(), description="what undoes it")
-    objective: Literal["psnr", "ssim"] = Field(default="psnr", description="what is optimised: psnr or ssim")
-    lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
-    input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
-    average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
-
-    @field_validator("image")
-    @classmethod
-    def _absolute(cls, image: str) -> str:
-        """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
-        path = os.path.abspath(os.path.expanduser(image))
-        return path if os.path.isfile(path) else image
-
-
 def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Mistake:
     """Turn pydantic's report into a Mistake: the first offending key, its value, the rule, the way out.
 
@@ -172,9 +104,10 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Mistake):
         return cause
-    key = ".".join(str(part) for part in ((prefix,) if prefix else ()) + first["loc"])
+    below, loc = _followed(model, first["loc"][:-1])
+    key = ".".join(str(part) for part in (*((prefix,) if prefix else ()), *loc, *first["loc"][-1:]))
     if first["type"] == "extra_forbidden":
-        return _unknown_key(key, str(first["loc"][-1]), known_keys(model, first["loc"][:-1]))
+        return _unknown_key(key, str(first["loc"][-1]), list(below.model_fields))
     if first["type"] == "missing":
         return Mistake(f"{key} is missing, and it has no default: give it a value")
     rule = str(cause) if cause else first["msg"].replace("Input should be", "it must be")
@@ -194,16 +127,31 @@ def _shown(value: Any) -> str:
 
 def known_keys(model: type[BaseModel], loc: Sequence[int | str] = ()) -> list[str]:
     """The keys of the model that lies at loc inside model, as far as the path can be followed."""
+    return list(_followed(model, loc)[0].model_fields)
+
+
+def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel], list[int | str]]:
+    """The model at loc, and loc as the user wrote it: pydantic puts in which member of a union it chose."""
+    written: list[int | str] = []
+    members = [model]
     for part in loc:
         field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field is not None else None
-        model = inner if inner is not None else model
-    return list(model.model_fields)
+        chosen = [one for one in members if len(members) > 1 and _kind_of(one) == part]
+        if field is None and chosen:
+            model, members = chosen[0], chosen
+            continue
+        written.append(part)
+        members = _models_in(field.annotation) if field is not None else []
+        model = members[0] if members else model
+    return model, written
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The first model in an annotation such as `A`, `A | None` or `Annotated[A, …]`."""
+def _kind_of(model: type[BaseModel]) -> Any:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation such as `A`, `A | None` or `Annotated[A | B, …]`, in their order."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    found = (_model_in(argument) for argument in typing.get_args(annotation))
-    return next((model for model in found if model is not None), None)
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ValidationError, create_model
 
 from trainers import images
-from trainers.plan import DipOptions, Frozen, Plan, one_sentence
+from trainers.dip_options import DipOptions
+from trainers.plan import Frozen, Plan, one_sentence
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainers.degradations import DEGRADATIONS, degrade
-from trainers.plan import DipOptions, Gaussian
+from trainers.dip_options import DipOptions, Gaussian
 
 
 def test_no_degradation_of_the_plan_is_left_out() -> None:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
-from trainers.plan import DipOptions, Frozen, Gaussian, Plan, SkipNetwork, known_keys, one_sentence
+from trainers.dip_options import DipOptions, Gaussian, SkipNetwork
+from trainers.plan import Frozen, Plan, known_keys, one_sentence
 from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake
 
 

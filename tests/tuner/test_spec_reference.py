@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from trainers.plan import DipOptions
+from trainers.dip_options import DipOptions
 from tuner.sections import Budget, Resources, Search, Space
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.spec_reference import reference_yaml

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from trainers.dip_options import SkipNetwork
 from trainers.networks.skip import Skip
-from trainers.plan import SkipNetwork
 
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
 

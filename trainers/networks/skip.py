@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from trainers.plan import SkipNetwork
+from trainers.dip_options import SkipNetwork
 
 SLOPE = 0.2  # of every LeakyReLU
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainers.dip_options import DipOptions, SkipNetwork
 from trainers.networks.build import NETWORKS, DrawFrom, build
 from trainers.networks.skip import Skip
-from trainers.plan import DipOptions, SkipNetwork
 
 SMALL = SkipNetwork(width=6, scales=2)
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainers.dip_options import SkipNetwork
 from trainers.networks.skip import Skip
-from trainers.plan import SkipNetwork
 from trainers.settings import Mistake
 
 

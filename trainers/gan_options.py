@@ -1,0 +1,164 @@
+"""The keys of task `gan`: which pictures, which networks and loss, how they are trained and scored. No torch."""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from trainers.plan import Frozen
+from trainers.settings import Mistake
+
+Sites = dict[str, tuple[int, int, int]]
+
+# The feature networks, with the names of the Fréchet and the kernel distance on their features. Only
+# Inception with the weights of the original FID may call its distance `fid`.
+FEATURES: dict[str, tuple[str, str]] = {
+    "inception": ("fid", "kid"),
+    "efficientnet_lite0": ("fd_efficientnet_lite0", "kd_efficientnet_lite0"),
+    "classifier": ("fd_classifier", "kd_classifier"),
+    "pixels": ("fd_pixels", "kd_pixels"),
+}
+Distance = Literal["fid", "fd_efficientnet_lite0", "fd_classifier", "fd_pixels"]
+FEATURES_OF: dict[str, str] = {distances[0]: name for name, distances in FEATURES.items()}
+
+SOURCES = (
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+)  # data sets by name; `trainers/datasets.py` reads them
+
+
+class DcganNetwork(Frozen):
+    """Transposed convolutions that double a small map (arXiv 1511.06434), and their mirror as discriminator."""
+
+    kind: Literal["dcgan"] = "dcgan"
+    width: int = Field(default=64, ge=1, description="channels at full size; doubled with each halving")
+    blocks: int = Field(default=3, ge=1, le=6, description="how often the first map is doubled")
+    latent: int = Field(default=128, ge=1, description="length of the latent vector")
+    spectral_norm: bool = Field(default=False, description="in the discriminator")
+
+    def sites(self, size: int) -> Sites:
+        """The generator's sites with their (C, H, W) in order of execution, for pictures of this side."""
+        first = first_side(size, self.blocks)
+        maps = [(self.width << (self.blocks - i), first << i, first << i) for i in range(self.blocks + 1)]
+        return {f"h{i}": maps[i] for i in range(self.blocks)} | {"code": maps[-1]}
+
+
+class SnganNetwork(Frozen):
+    """Residual blocks with spectral norm (arXiv 1802.05957), in the sizes of its CIFAR-10 experiments.
+
+    Without spectral norm and with the non-saturating loss it is what the field's benchmarks call DCGAN.
+    """
+
+    kind: Literal["sngan"] = "sngan"
+    width: int = Field(default=256, ge=1, description="channels of the generator")
+    discriminator_width: int = Field(default=128, ge=1, description="channels of the discriminator")
+    blocks: int = Field(default=3, ge=1, le=6, description="how often the first map is doubled")
+    latent: int = Field(default=128, ge=1, description="length of the latent vector")
+    spectral_norm: bool = Field(default=True, description="in the discriminator")
+
+    def sites(self, size: int) -> Sites:
+        """The generator's sites with their (C, H, W) in order of execution, for pictures of this side."""
+        first = first_side(size, self.blocks)
+        sides = [first << (i + 1) for i in range(self.blocks)]
+        blocks = {f"h{i}": (self.width, side, side) for i, side in enumerate(sides)}
+        return blocks | {"code": (self.width, size, size)}
+
+
+def first_side(size: int, blocks: int) -> int:
+    """The side of the map that so many doublings turn into a picture of this size."""
+    if size % (1 << blocks):
+        raise Mistake(
+            f"size is {size}, but a network of {blocks} blocks doubles a map {blocks} times: "
+            f"take a multiple of {1 << blocks}, or other blocks"
+        )
+    return size >> blocks
+
+
+def _kind(network: Any) -> str:
+    """The network that an entry means; `{width: 16}` is a dcgan."""
+    kind = network.get("kind", "dcgan") if isinstance(network, dict) else getattr(network, "kind", None)
+    known = ("dcgan", "sngan")
+    if kind not in known:
+        raise Mistake(f"plan.network.kind is {kind!r}, but the networks of task gan are {', '.join(known)}")
+    return str(kind)
+
+
+Network = Annotated[
+    Annotated[DcganNetwork, Tag("dcgan")] | Annotated[SnganNetwork, Tag("sngan")], Discriminator(_kind)
+]
+
+
+class GanOptions(Frozen):
+    """The keys of task `gan`; the defaults are the field's reference on CIFAR-10 (arXiv 2005.02494)."""
+
+    data: str = Field(
+        default="cifar10", min_length=1, description=f"{', '.join(SOURCES)}, or a folder of pictures"
+    )
+    root: str = Field(
+        default="data", min_length=1, description="where data sets by name lie, or the idx.gz files"
+    )
+    download: bool = Field(default=False, description="whether a data set that is not there may be fetched")
+    limit: int | float | None = Field(
+        default=None, description="train on so many pictures, or on a fraction of each class; null: on all"
+    )
+    size: int = Field(default=32, ge=8, le=256, description="side of the pictures in pixels")
+    grey: bool = Field(default=False, description="turn colour pictures grey; grey ones stay grey")
+    network: Network = Field(default=DcganNetwork(), description="generator and discriminator")
+    loss: Literal["non_saturating", "hinge"] = Field(
+        default="non_saturating", description="what both minimise"
+    )
+    objective: Distance = Field(default="fid", description="what is minimised; it names the features")
+    also: tuple[Distance, ...] = Field(default=(), description="distances that are shown beside it")
+    samples: int = Field(default=10_000, ge=100, description="generated pictures at each evaluation")
+    batch: int = Field(default=64, ge=2, description="pictures a step")
+    generator_lr: float = Field(default=2e-4, gt=0, description="Adam's learning rate of the generator")
+    discriminator_lr: float = Field(default=2e-4, gt=0, description="and of the discriminator")
+    beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's decay of the mean")
+    beta2: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the square")
+    decay: Literal["linear", "none"] = Field(
+        default="linear", description="of both rates, to 0 at the last step"
+    )
+    discriminator_steps: int = Field(default=5, ge=1, description="before each step of the generator")
+    average: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the averaged generator that is scored; 0: no average"
+    )
+
+    @field_validator("data", "root")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        """A folder is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
+        path = os.path.abspath(os.path.expanduser(value))
+        return path if os.path.exists(path) and value not in SOURCES else value
+
+    @field_validator("limit")
+    @classmethod
+    def _share_or_count(cls, limit: float | None) -> float | None:
+        if isinstance(limit, bool) or (limit is not None and limit <= 0):
+            raise ValueError("it must be a count of at least 1, or a fraction below 1")
+        if isinstance(limit, float) and limit >= 1:
+            if limit != int(limit):
+                raise ValueError("it must be a count of at least 1, or a fraction below 1")
+            return int(limit)
+        return limit
+
+    @model_validator(mode="after")
+    def _suits(self) -> "GanOptions":
+        """What two keys have to agree on, as far as it can be said without the data."""
+        self.network.sites(self.size)
+        if self.objective in self.also or len(set(self.also)) < len(self.also):
+            raise Mistake(
+                f"plan.also is {list(self.also)}, and the objective is {self.objective}, "
+                "but each distance is measured once: keep one of them"
+            )
+        if isinstance(self.limit, int) and self.limit < self.batch:
+            raise Mistake(
+                f"plan.limit is {self.limit}, but a batch has {self.batch} pictures: "
+                "raise the limit, or lower plan.batch"
+            )
+        return self
+
+    def distances(self) -> tuple[str, ...]:
+        """The Fréchet distances that are measured, the objective first."""
+        return (self.objective, *self.also)
