@@ -1,4 +1,4 @@
-"""The keys of task `gan`: which pictures, which networks and loss, how they are trained and scored. No torch."""
+"""The keys of task `gan`: which pictures, networks and loss, how they train and are scored. No torch."""
 
 import os
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ SOURCES = (
 
 
 class DcganNetwork(Frozen):
-    """Transposed convolutions that double a small map (arXiv 1511.06434), and their mirror as discriminator."""
+    """Transposed convolutions that double a small map (arXiv 1511.06434); the discriminator is their mirror."""
 
     kind: Literal["dcgan"] = "dcgan"
     width: int = Field(default=64, ge=1, description="channels at full size; doubled with each halving")
@@ -97,17 +97,19 @@ class GanOptions(Frozen):
         default="cifar10", min_length=1, description=f"{', '.join(SOURCES)}, or a folder of pictures"
     )
     root: str = Field(
-        default="data", min_length=1, description="where data sets by name lie, or the idx.gz files"
+        default="data", min_length=1, description="the folder of data sets by name, or of idx.gz files"
     )
     download: bool = Field(default=False, description="whether a data set that is not there may be fetched")
     limit: int | float | None = Field(
         default=None, description="train on so many pictures, or on a fraction of each class; null: on all"
     )
     size: int = Field(default=32, ge=8, le=256, description="side of the pictures in pixels")
-    grey: bool = Field(default=False, description="turn colour pictures grey; grey ones stay grey")
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1: turned grey; 3: colour, which the data must have; null: as the data are"
+    )
     network: Network = Field(default=DcganNetwork(), description="generator and discriminator")
     loss: Literal["non_saturating", "hinge"] = Field(
-        default="non_saturating", description="what both minimise"
+        default="non_saturating", description="what both networks minimise"
     )
     objective: Distance = Field(default="fid", description="what is minimised; it names the features")
     also: tuple[Distance, ...] = Field(default=(), description="distances that are shown beside it")
@@ -128,7 +130,7 @@ class GanOptions(Frozen):
     @field_validator("data", "root")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        """A folder is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
+        """A folder is meant relative to where the user stands; workers and a `resume` stand elsewhere."""
         path = os.path.abspath(os.path.expanduser(value))
         return path if os.path.exists(path) and value not in SOURCES else value
 
