@@ -19,7 +19,18 @@ from trainers.plan import Plan
 from trainers.psnr import LOSS, PSNR, PSNR_RAW, SSIM, psnr, ssim
 from trainers.settings import Mistake
 from trainers.sparsity import attach
-from trainers.training import Evaluation, Metrics, Pictures, Training, find_device, run, streams
+from trainers.training import (
+    Evaluation,
+    Metrics,
+    Pictures,
+    Training,
+    adam,
+    find_device,
+    restore,
+    run,
+    same_device,
+    streams,
+)
 
 INPUT_SCALE = 0.1  # the network's input is uniform in [0, 0.1), as in the reference implementation
 
@@ -74,7 +85,7 @@ class DipTraining(Training):
         self.input = (torch.rand(shape, generator=drawn_once) * INPUT_SCALE).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(steps)
         self.attached = attach(self.network, plan.settings, observe=self.network.sites)
-        self.optimizer = _adam(self.network, plan.value("lr"), self.device)
+        self.optimizer = adam(self.network.parameters(), lr=plan.value("lr"), device=self.device)
 
         self.noise = torch.empty_like(self.input)
         self.output = torch.zeros_like(self.target)
@@ -123,15 +134,9 @@ class DipTraining(Training):
                 "the picture has changed since the checkpoint was written: put the old one back, "
                 "or begin in another folder"
             )
-        if state["device"] != self.device.type:  # its generator's state means nothing on another kind
-            raise Mistake(
-                f"the checkpoint was written on {state['device']}, and the device here is "
-                f"{self.device.type}: go on there, or begin in another folder"
-            )
+        same_device(state["device"], self.device)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:  # torch leaves a rate that is a tensor where it was saved
-            group["lr"] = group["lr"].to(self.device)
+        restore(self.optimizer, state["optimizer"], self.device)
         self.generator.set_state(state["generator"])
         for name in ("output", "average", "count", "loss"):
             getattr(self, name).copy_(state[name])
@@ -153,11 +158,3 @@ def _padded(picture: NDArray[np.float32], sides: tuple[int, ...]) -> tuple[Tenso
     target = F.pad(target, (before[1], after[1], before[0], after[0]), mode="reflect")
     inner = (slice(b, b + own) for b, own in zip(before, picture.shape[:2], strict=True))
     return target.contiguous(), (slice(None), *inner)
-
-
-def _adam(network: torch.nn.Module, lr: float, device: torch.device) -> torch.optim.Adam:
-    """One fused kernel a step. The rate is a tensor, and on a GPU the step count too: it can be captured."""
-    adam = torch.optim.Adam(network.parameters(), lr=lr, fused=True, capturable=device.type == "cuda")
-    for group in adam.param_groups:
-        group["lr"] = torch.tensor(lr, dtype=torch.float32, device=device)
-    return adam

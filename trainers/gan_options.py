@@ -30,7 +30,7 @@ SOURCES = (
 
 
 class DcganNetwork(Frozen):
-    """Transposed convolutions that double a small map (arXiv 1511.06434); the discriminator is their mirror."""
+    """Transposed convolutions that double a small map (arXiv 1511.06434); the discriminator mirrors them."""
 
     kind: Literal["dcgan"] = "dcgan"
     width: int = Field(default=64, ge=1, description="channels at full size; doubled with each halving")

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,42 @@ def find_device(name: str) -> torch.device:
             f"device is {name!r}, but torch cannot use it here ({reason}): take cpu, or a device "
             "that `sparsity-tuner doctor` lists"
         ) from error
+
+
+def adam(
+    parameters: Iterable[torch.nn.Parameter],
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    device: torch.device,
+) -> torch.optim.Adam:
+    """Adam (arXiv 1412.6980) as one fused kernel, fit to be captured: its rate is a tensor.
+
+    On a GPU its step count lies on the device too.
+    """
+    optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=device.type == "cuda")
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(lr, dtype=torch.float32, device=device)
+    return optimizer
+
+
+def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any], device: torch.device) -> None:
+    """Load the state of an `adam`: torch leaves a rate that is a tensor on the device where it was saved."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"].to(device)
+
+
+def same_device(saved: str, device: torch.device) -> None:
+    """A state goes on on its own kind of device: its generators' states mean nothing on another.
+
+    A Mistake says so where `saved`, the kind that the state was written on, is another than the device's.
+    """
+    if saved != device.type:
+        raise Mistake(
+            f"the checkpoint was written on {saved}, and the device here is {device.type}: "
+            "go on there, or begin in another folder"
+        )
 
 
 def run(

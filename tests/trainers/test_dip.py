@@ -1,6 +1,5 @@
 """Deep Image Prior against the loop that one would write by hand, and each of its parts by itself."""
 
-import copy
 import math
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 from trainings import bits, plain, small_dip
 
 from trainers.degradations import degrade
-from trainers.dip import DipTraining, _adam, train_dip
+from trainers.dip import DipTraining, train_dip
 from trainers.images import as_bytes, load
 from trainers.networks.build import build
 from trainers.plan import Frozen, Plan
@@ -164,21 +163,6 @@ def test_extras_come_before_options() -> None:
 
 
 # --- the optimizer ---------------------------------------------------------------------------------
-
-
-def test_a_rate_in_a_tensor_and_one_fused_kernel_compute_adam() -> None:
-    torch.manual_seed(0)
-    x, y = torch.rand(64, 5), torch.rand(64, 3)
-    ours = torch.nn.Linear(5, 3)
-    theirs = copy.deepcopy(ours)
-    optimizers = _adam(ours, 0.01, torch.device("cpu")), torch.optim.Adam(theirs.parameters(), lr=0.01)
-    for _ in range(50):
-        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
-            optimizer.zero_grad()
-            F.mse_loss(network(x), y).backward()
-            optimizer.step()
-    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-5, atol=1e-6)
 
 
 def test_the_rate_can_change_without_another_program() -> None:

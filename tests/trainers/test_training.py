@@ -1,5 +1,6 @@
 """The loop over a training: when it saves, what it refuses. What a training keeps: test_trainings."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from trainings import Dies, plain, small_dip
 
 from trainers import checkpoint, training
 from trainers.settings import L0, Mistake
-from trainers.training import Training, find_device, run, streams
+from trainers.training import Training, adam, find_device, run, streams
 
 
 class Counts(Training):
@@ -141,3 +143,21 @@ def test_a_device_is_one_that_torch_can_use() -> None:
 
 def test_an_evaluation_needs_no_pictures() -> None:
     assert training.Evaluation(1, {"psnr": 2.0}).pictures == {}
+
+
+def test_a_rate_in_a_tensor_and_one_fused_kernel_compute_adam() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(64, 5), torch.rand(64, 3)
+    ours = torch.nn.Linear(5, 3)
+    theirs = copy.deepcopy(ours)
+    optimizers = (
+        adam(ours.parameters(), lr=0.01, device=torch.device("cpu")),
+        torch.optim.Adam(theirs.parameters(), lr=0.01),
+    )
+    for _ in range(50):
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            F.mse_loss(network(x), y).backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-5, atol=1e-6)
