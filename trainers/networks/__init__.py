@@ -1,1 +1,4 @@
-"""One network a file, plain modules (read `skip`; a site is the submodule of that name), and `build`."""
+"""One network a file, plain modules, and `build`. Read `skip`; for GANs `pair`, `dcgan`, `spectral`, `sngan`.
+
+A site is the submodule of that name.
+"""
