@@ -69,6 +69,7 @@ class DipTraining(Training):
             raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of 'dip'")
         data, training, _ = streams(seed)
         self.clean = images.load(options.image, size=options.size, grey=options.grey)
+        plan.refuse_another({"picture": images.fingerprint(self.clean)})
         self.noisy = degrade(self.clean, options.degradation, np.random.default_rng(data))
         self.device, self.decay = find_device(device), plan.value("average")
         self.input_noise = plan.value("input_noise")

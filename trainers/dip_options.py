@@ -1,11 +1,13 @@
 """The keys of task `dip`: which picture, what was done to it, which network undoes it. No torch."""
 
 import os
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from trainers.plan import Frozen
+from trainers import images
+from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
 
@@ -74,3 +76,23 @@ class DipOptions(Frozen):
         """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
         path = os.path.abspath(os.path.expanduser(image))
         return path if os.path.isfile(path) else image
+
+
+def sites(plan: Plan) -> dict[str, tuple[int, int, int]]:
+    """The sites of the plan's network with their (C, H, W), for its picture."""
+    return dict(_sites(plan.options.model_dump_json()))
+
+
+@lru_cache(maxsize=64)
+def _sites(options: str) -> dict[str, tuple[int, int, int]]:
+    """Cached, because a search asks once a proposal and only the settings differ between proposals."""
+    dip = DipOptions.model_validate_json(options)
+    height, width, _ = images.load(dip.image, size=dip.size, grey=dip.grey).shape
+    return dip.network.sites(height, width)
+
+
+def prepare(plan: Plan) -> dict[str, str]:
+    """Nothing is made, but the picture is remembered: it must not change in the middle of a study."""
+    options = DipOptions.model_validate(plan.options)
+    clean = images.load(options.image, size=options.size, grey=options.grey)
+    return {"picture": images.fingerprint(clean)}

@@ -1,5 +1,6 @@
 """Pictures in and out: photographs by name, any picture file, and what an evaluation shows."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from importlib import resources
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from trainers.training import Evaluation
 
 SMALLEST = 16  # pixels a side; below, there is nothing to restore
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, by ITU-R 601
 
 # The photographs inside scikit-image's wheel, by the names of skimage.data. They are read as files: its own
 # functions make a cache folder in the user's home, and those for other names download.
@@ -58,15 +60,15 @@ def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[
             f"image {image!r} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but at least "
             f"{SMALLEST}×{SMALLEST} are needed: take a larger picture"
         )
-    if grey and pixels.shape[2] == 3:
-        pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
-    return pixels if size is None else _resized(_centre_square(pixels), size)
+    if grey:
+        pixels = greyed(pixels)
+    return pixels if size is None else square(pixels, size)
 
 
 def _read(image: str) -> NDArray[np.float32]:
     if image in PHOTOGRAPHS:
         with resources.as_file(resources.files("skimage") / "data" / PHOTOGRAPHS[image]) as path:
-            return _decode(image, path)
+            return decode(image, path)
     path = Path(image).expanduser()
     if not path.exists():
         raise Mistake(
@@ -77,10 +79,11 @@ def _read(image: str) -> NDArray[np.float32]:
         raise Mistake(f"image is {image!r}, but that is a folder: name one picture file in it")
     if path.stat().st_size == 0:
         raise Mistake(f"image is {image!r}, but that file is empty: name a picture file")
-    return _decode(image, path)
+    return decode(image, path)
 
 
-def _decode(image: str, path: Path) -> NDArray[np.float32]:
+def decode(image: str, path: Path) -> NDArray[np.float32]:
+    """A picture file, as H×W×C in [0, 1]; `image` is what a `Mistake` over a file that is none calls it."""
     try:
         with Image.open(path) as opened:
             return _as_floats(image, ImageOps.exif_transpose(opened))
@@ -123,15 +126,20 @@ def _as_floats(image: str, picture: Image.Image) -> NDArray[np.float32]:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _centre_square(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def greyed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """H×W×1 of H×W×C: the luma of a colour picture, and a grey picture as it is."""
+    return pixels @ LUMA[:, None] if pixels.shape[2] == 3 else pixels
+
+
+def square(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The centre square of H×W×C, resized to size×size: bilinear, antialiased where it shrinks.
+
+    The filter is a triangle as wide as the factor asks; in floats, since 8 bits would round.
+    """
     side = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    return pixels[top : top + side, left : left + side]
-
-
-def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """A triangle as wide as the factor asks (bilinear, antialiased); in floats, since 8 bits would round."""
-    if pixels.shape[:2] == (size, size):
+    pixels = pixels[top : top + side, left : left + side]
+    if side == size:
         return pixels
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0))
     small = [channel.resize((size, size), Image.Resampling.BILINEAR) for channel in channels]
@@ -141,6 +149,12 @@ def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     """H×W×C in [0, 1] as 8-bit; values outside are clipped, NaN is black."""
     return (np.clip(np.nan_to_num(pixels, nan=0.0), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def fingerprint(pixels: NDArray[np.float32]) -> str:
+    """The SHA-256 of a picture H×W×C in [0, 1] as 8 bits show it: a resize's last bits differ by machine."""
+    shown = as_bytes(pixels)
+    return hashlib.sha256(f"{shown.shape}".encode() + shown.tobytes()).hexdigest()
 
 
 def side_by_side(pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:

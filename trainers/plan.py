@@ -6,12 +6,14 @@ Nothing here imports torch: a study is described, checked and compared without i
 import difflib
 import itertools
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -56,12 +58,29 @@ Settings = Annotated[
 ]
 
 
+def checked_prepared(prepared: Mapping[str, str]) -> dict[str, str]:
+    """What trainings share, name → SHA-256; a Mistake where a name is no plain one, or a SHA-256 none."""
+    for name, digest in prepared.items():
+        named = isinstance(name, str) and _NAME.fullmatch(name)
+        if not named or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise Mistake(
+                f"prepared names {name!r} with {_shown(digest)}, but it must map plain names to SHA-256 "
+                "in hexadecimal"
+            )
+    return dict(prepared)
+
+
+Prepared = Annotated[dict[str, str], AfterValidator(checked_prepared)]
+_NAME, _SHA256 = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"), re.compile(r"[0-9a-f]{64}")
+
+
 class Plan(Frozen):
     """One training, frozen; `trainers.tasks.make_plan` is the door that checks it against its task.
 
     task: the name of a `trainers.tasks.Task`. options: that task's own keys. settings: site → regularizer.
     extras: options that a search overrides (`value` looks there first). evaluate_at: ascending positive
-    steps, of which the last ends the training. checkpoint_every: seconds between two saves.
+    steps, of which the last ends the training. checkpoint_every: seconds between two saves. prepared: what
+    all trainings of a study share, name → SHA-256, as `Task.prepare` gives it; empty outside a study.
     """
 
     task: str
@@ -70,6 +89,7 @@ class Plan(Frozen):
     extras: dict[str, float] = {}
     evaluate_at: tuple[int, ...]
     checkpoint_every: float = Field(default=300.0, gt=0)
+    prepared: Prepared = {}
 
     @field_validator("evaluate_at")
     @classmethod
@@ -86,6 +106,20 @@ class Plan(Frozen):
     def value(self, name: str) -> float:
         """The number that an extra overrides, else the option of that name."""
         return float(self.extras[name] if name in self.extras else getattr(self.options, name))
+
+    def refuse_another(self, found: Mapping[str, str]) -> None:
+        """Refuse what a training has found here (name → SHA-256) where its study was begun with another.
+
+        A plan in which nothing is `prepared`, outside a study, takes what it finds.
+        """
+        for name, digest in found.items() if self.prepared else ():
+            begun = self.prepared.get(name)
+            if begun != digest:
+                told = f"one of SHA-256 {begun[:12]}…" if begun else "none of that name"
+                raise Mistake(
+                    f"{name} has the SHA-256 {digest[:12]}… here, but the study was begun with {told}: "
+                    "put the old one back, or begin another study"
+                )
 
     def identity(self) -> str:
         """Canonical JSON of all that changes what is computed: a checkpoint belongs to exactly this."""
@@ -141,7 +175,7 @@ def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[Ba
             model, members = chosen[0], chosen
             continue
         written.append(part)
-        members = _models_in(field.annotation) if field is not None else []
+        members = models_in(field.annotation) if field is not None else []
         model = members[0] if members else model
     return model, written
 
@@ -150,8 +184,8 @@ def _kind_of(model: type[BaseModel]) -> Any:
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The models in an annotation such as `A`, `A | None` or `Annotated[A | B, …]`, in their order."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
+    return [model for argument in typing.get_args(annotation) for model in models_in(argument)]

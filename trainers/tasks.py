@@ -5,14 +5,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from trainers import images
+from trainers import dip_options
 from trainers.dip_options import DipOptions
-from trainers.plan import Frozen, Plan, one_sentence
+from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
 
@@ -34,6 +33,14 @@ class Task:
     which type them, or a pydantic model. scope: where a result holds, as a confirmation says it ("on this
     picture"). data: the option that names what is trained on, for a file's provenance.
 
+    The last three are functions of the plan that a task may leave out. prepare makes, before the first trial
+    of a study and in its driver, what all its trainings share, and returns it as {name: SHA-256}; the study
+    keeps that, and every training gets it as `plan.prepared`, to refuse another (`plan.refuse_another`). A
+    name that ends in .npz is a file of `trainers.prepared.folder()`, and travels to the workers; any other is
+    a fingerprint, for example of the data. Called again it returns the same, and fast. measured says in one
+    clause how the metric is measured, for below every table. companions names metrics that are shown beside
+    it. Both are asked once a trial, and look at the plan alone.
+
     >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
     'mine'
     """
@@ -46,6 +53,9 @@ class Task:
     options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
     scope: str = ""
     data: str = "data"
+    prepare: Callable[[Plan], Mapping[str, str]] | None = None
+    measured: Callable[[Plan], str] | None = None
+    companions: Callable[[Plan], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         for key in ("name", "metric"):
@@ -56,8 +66,10 @@ class Task:
                 f"direction of task {self.name} is {self.direction!r}, "
                 "but it must be 'minimize' or 'maximize'"
             )
-        if not callable(self.train):
-            raise Mistake(f"train of task {self.name} is {self.train!r}, but it must be a function")
+        for key in ("train", "prepare", "measured", "companions"):
+            given = getattr(self, key)
+            if not callable(given) and (given is not None or key == "train"):
+                raise Mistake(f"{key} of task {self.name} is {given!r}, but it must be a function")
 
 
 def _train_dip(
@@ -68,21 +80,17 @@ def _train_dip(
     return train_dip(plan, seed=seed, device=device, folder=folder)
 
 
-def _dip_sites(plan: Plan) -> Sites:
-    return _dip_shapes(plan.options.model_dump_json())
-
-
-@lru_cache(maxsize=64)
-def _dip_shapes(options: str) -> Sites:
-    """Cached, because a search asks once a proposal and only the settings differ between proposals."""
-    dip = DipOptions.model_validate_json(options)
-    height, width, _ = images.load(dip.image, size=dip.size, grey=dip.grey).shape
-    return dip.network.sites(height, width)
-
-
 TASKS: dict[str, Task] = {
     "dip": Task(
-        "dip", "psnr", "maximize", _train_dip, _dip_sites, DipOptions, scope="on this picture", data="image"
+        "dip",
+        "psnr",
+        "maximize",
+        _train_dip,
+        sites=dip_options.sites,
+        options=DipOptions,
+        scope="on this picture",
+        data="image",
+        prepare=dip_options.prepare,
     ),
 }
 
@@ -145,6 +153,7 @@ def make_plan(
     extras: Mapping[str, float] | None = None,
     evaluate_at: Sequence[int],
     checkpoint_every: float = 300.0,
+    prepared: Mapping[str, str] | None = None,
 ) -> Plan:
     """Check everything that one training needs against its task, and freeze it; a Mistake where it is not so.
 
@@ -169,6 +178,7 @@ def make_plan(
             extras=extras,
             evaluate_at=evaluate_at,
             checkpoint_every=checkpoint_every,
+            prepared=dict(prepared or {}),
         )
     except ValidationError as error:
         raise one_sentence(error, Plan) from error
@@ -217,7 +227,7 @@ def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regulariz
         raise Mistake(
             f"plan.{unknown[0]} is not a known key; the known keys are {', '.join(Plan.model_fields)}"
         )
-    for key in ("options", "extras"):
+    for key in ("options", "extras", "prepared"):
         if not isinstance(entry.get(key, {}), Mapping):
             raise Mistake(f"plan.{key} is {entry[key]!r}, but it must be a mapping of names to values")
     return make_plan(
@@ -227,6 +237,7 @@ def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regulariz
         extras=entry.get("extras"),
         evaluate_at=entry.get("evaluate_at", ()),
         checkpoint_every=entry.get("checkpoint_every", 300.0),
+        prepared=entry.get("prepared"),
     )
 
 
@@ -246,6 +257,30 @@ def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
 def metric_of(task: Task, plan: Plan) -> str:
     """What is optimised: the plan's objective where the task has one, else the task's metric."""
     return str(getattr(plan.options, "objective", task.metric))
+
+
+def prepared_of(task: Task, plan: Plan) -> dict[str, str]:
+    """Make once what all trainings of the plan share, as {name: SHA-256}; empty where they share nothing."""
+    return {} if task.prepare is None else checked_prepared(task.prepare(plan))
+
+
+def measured_of(task: Task, plan: Plan) -> str:
+    """How the plan's metric is measured, in one clause; empty where the task does not say."""
+    if task.measured is not None:
+        return task.measured(plan)
+    return "oracle: it needs the clean picture" if metric_of(task, plan) in ORACLES else ""
+
+
+def companions_of(task: Task, plan: Plan) -> tuple[str, ...]:
+    """The metrics that are shown beside the plan's own."""
+    return () if task.companions is None else tuple(task.companions(plan))
+
+
+def networks_of(task: Task) -> list[str]:
+    """The networks that the task's option `network` can name; none where it has no such option."""
+    field = options_model(task).model_fields.get("network")
+    kinds = [model.model_fields.get("kind") for model in models_in(field.annotation)] if field else []
+    return [str(kind.default) for kind in kinds if kind is not None]
 
 
 def network_of(plan: Plan) -> str:

@@ -18,6 +18,7 @@ from trainers.networks.build import build
 from trainers.plan import Frozen, Plan
 from trainers.psnr import psnr, ssim
 from trainers.settings import L0, L1, L0Inf, Mistake
+from trainers.tasks import find_task, prepared_of
 from trainers.training import Evaluation
 
 
@@ -191,6 +192,17 @@ def test_a_picture_that_changed_since_the_checkpoint_is_refused(tmp_path: Any) -
     Image.effect_noise((20, 20), 90).save(path)
     with pytest.raises(Mistake, match="the picture has changed since the checkpoint was written"):
         next(train_dip(plan, seed=0, folder=tmp_path))
+
+
+def test_a_picture_that_changed_since_its_study_began_is_refused(tmp_path: Any) -> None:
+    path = tmp_path / "a.png"
+    Image.effect_noise((20, 20), 50).save(path)
+    options = {"image": str(path)}
+    plan = small_dip(options=options, prepared=prepared_of(find_task("dip"), small_dip(options=options)))
+    assert [one.step for one in train_dip(plan, seed=0)] == [2, 4]
+    Image.effect_noise((20, 20), 90).save(path)
+    with pytest.raises(Mistake, match=r"picture has the SHA-256 .* but the study was begun with one of"):
+        train_dip(plan, seed=0)
 
 
 def test_a_state_of_another_kind_of_device_is_refused() -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from trainers.images import PHOTOGRAPHS, SMALLEST, as_bytes, load, save_pictures, side_by_side
+from trainers.images import PHOTOGRAPHS, SMALLEST, as_bytes, fingerprint, load, save_pictures, side_by_side
 from trainers.settings import Mistake
 from trainers.training import Evaluation
 
@@ -229,6 +229,14 @@ def test_a_damaged_file_may_raise_anything_in_the_decoder(
 def test_bytes_round_clip_and_show_what_diverged_as_black() -> None:
     pixels = np.float32([-1, 0, 0.5, 0.999, 1, 2, math.nan, math.inf])
     assert as_bytes(pixels).tolist() == [0, 0, 128, 255, 255, 255, 0, 255]
+
+
+def test_a_fingerprint_is_of_what_8_bits_show() -> None:
+    picture = load("astronaut", size=32)
+    assert fingerprint(picture) == fingerprint(picture + np.float32(1e-7))
+    other = picture.copy()
+    other[3, 4, 1] += 1 / 255 if other[3, 4, 1] < 0.5 else -1 / 255
+    assert len({fingerprint(one) for one in (picture, other, picture.reshape(16, 64, 3))}) == 3
 
 
 def test_pictures_lie_side_by_side() -> None:

@@ -80,8 +80,22 @@ def test_its_identity_is_all_that_changes_what_is_computed() -> None:
         plan(settings=SETTINGS, evaluate_at=(900,)),
         plan(settings=SETTINGS, options=DipOptions(size=96)),
         plan(settings=SETTINGS, task="other"),
+        plan(settings=SETTINGS, prepared={"picture": "0" * 64}),
     ]
-    assert len({one.identity() for one in [*others, same]}) == 7
+    assert len({one.identity() for one in [*others, same]}) == 8
+
+
+def test_what_was_prepared_is_compared_with_what_a_training_finds() -> None:
+    first, second = "1" * 64, "2" * 64
+    plan().refuse_another({"picture": first})  # outside a study nothing was prepared
+    begun = plan(prepared={"picture": first, "made.npz": second})
+    begun.refuse_another({"picture": first})
+    with pytest.raises(
+        Mistake, match=r"^picture has the SHA-256 2{12}… here, but .* one of SHA-256 1{12}…: "
+    ):
+        begun.refuse_another({"made.npz": second, "picture": second})
+    with pytest.raises(Mistake, match=r"^other.npz has the SHA-256 2{12}… here, but .* none of that name: "):
+        begun.refuse_another({"other.npz": second})
 
 
 @pytest.mark.parametrize("steps", [(), (0, 5), (-1,), (5, 5), (9, 3)])

@@ -10,19 +10,24 @@ from PIL import Image
 from pydantic import BaseModel
 
 from trainers import psnr
+from trainers.gan_options import GanOptions
 from trainers.psnr import LOSS, METRICS
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.tasks import (
     ORACLES,
     TASKS,
     Task,
+    companions_of,
     extras_of,
     find_task,
     make_plan,
+    measured_of,
     metric_of,
     network_of,
+    networks_of,
     options_model,
     plan_from_json,
+    prepared_of,
     sites_of,
 )
 
@@ -213,11 +218,78 @@ def test_the_network_has_the_plans_name_for_it_or_the_tasks() -> None:
     assert network_of(make_plan(own(options={}), {}, evaluate_at=(1,))) == "mine"
 
 
+# --- what trainings share, and how the metric is measured ------------------------------------------
+
+SHA256 = "0123456789abcdef" * 4
+
+
+def test_a_task_that_says_nothing_more_shares_and_shows_nothing_more() -> None:
+    plan = make_plan(own(), {}, evaluate_at=(1,))
+    assert (prepared_of(own(), plan), measured_of(own(), plan), companions_of(own(), plan)) == ({}, "", ())
+
+
+def test_what_a_task_says_of_its_plan_is_asked_with_the_plan() -> None:
+    task = own(
+        prepare=lambda plan: {"made.npz": SHA256, "depth": f"{plan.options.depth:064d}"},
+        measured=lambda plan: f"over {plan.options.depth} layers",
+        companions=lambda plan: ["other"] * plan.options.depth,
+    )
+    plan = make_plan(task, {"depth": 2}, evaluate_at=(1,))
+    assert prepared_of(task, plan) == {"made.npz": SHA256, "depth": f"{2:064d}"}
+    assert measured_of(task, plan) == "over 2 layers"
+    assert companions_of(task, plan) == ("other", "other")
+
+
+@pytest.mark.parametrize("key", ["prepare", "measured", "companions"])
+def test_what_is_no_function_is_refused(key: str) -> None:
+    with pytest.raises(Mistake, match=f"{key} of task mine is 3, but it must be a function"):
+        own(**{key: 3})
+
+
+@pytest.mark.parametrize(
+    "given", [{"../x": SHA256}, {"x/y.npz": SHA256}, {"x": "abc"}, {"": SHA256}, {3: SHA256}]
+)
+def test_what_is_shared_has_plain_names_and_fingerprints(given: Any) -> None:
+    with pytest.raises(Mistake, match=r"prepared names .* plain names to SHA-256"):
+        prepared_of(own(prepare=lambda plan: given), make_plan(own(), {}, evaluate_at=(1,)))
+    if all(isinstance(name, str) for name in given):
+        with pytest.raises(Mistake, match=r"prepared names .* plain names to SHA-256"):
+            make_plan(own(), {}, evaluate_at=(1,), prepared=given)
+
+
+def test_an_oracle_is_explained_whichever_task_measures_it() -> None:
+    said = "oracle: it needs the clean picture"
+    assert measured_of(DIP, make_plan(DIP, SMALL, evaluate_at=(1,))) == said
+    assert measured_of(own(metric="psnr"), make_plan(own(), {}, evaluate_at=(1,))) == said
+
+
+def test_the_picture_is_what_trainings_of_dip_share(tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    Image.new("RGB", (48, 48), "red").save(file)
+    plan = make_plan(DIP, SMALL | {"image": str(file)}, evaluate_at=(1,))
+    before = prepared_of(DIP, plan)
+    assert list(before) == ["picture"] and prepared_of(DIP, plan) == before
+    Image.new("RGB", (48, 48), "blue").save(file)
+    assert prepared_of(DIP, plan) != before
+
+
+def test_the_networks_of_a_task_are_those_that_its_plan_can_name() -> None:
+    gan = own(options=GanOptions)
+    assert (networks_of(DIP), networks_of(gan), networks_of(own())) == (["skip"], ["dcgan", "sngan"], [])
+
+
 # --- read back -------------------------------------------------------------------------------------
 
 
 def test_a_dumped_plan_is_read_back_with_other_settings() -> None:
-    plan = make_plan(DIP, SMALL, settings={"up0": L0(0.5)}, extras={"lr": 0.02}, evaluate_at=(2, 4))
+    plan = make_plan(
+        DIP,
+        SMALL,
+        settings={"up0": L0(0.5)},
+        extras={"lr": 0.02},
+        evaluate_at=(2, 4),
+        prepared={"picture": SHA256},
+    )
     entry = plan.model_dump(mode="json")
     assert plan_from_json(entry, settings=plan.settings) == plan
     assert plan_from_json(entry).settings == {}
@@ -231,6 +303,8 @@ def test_a_dumped_plan_is_read_back_with_other_settings() -> None:
     ({"steps": 4}, "plan.steps is not a known key; the known keys are task, options"),
     ({"options": [1]}, r"plan.options is \[1\], but it must be a mapping"),
     ({"extras": 3}, "plan.extras is 3, but it must be a mapping"),
+    ({"prepared": 3}, "plan.prepared is 3, but it must be a mapping"),
+    ({"prepared": {"a/b": "0" * 64}}, "prepared names 'a/b' with .*, but it must map plain names to SHA-256"),
     ({"evaluate_at": 3}, "evaluate_at is 3, but it must be a valid tuple"),
     ({"evaluate_at": [4, 2]}, "ascending order"),
     ({"options": {"foo": 3}}, "plan.foo is not a known key"),
