@@ -535,7 +535,13 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path, sent: sign
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tuner", "search", spec]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("study: 0 of 400 proposals done")
