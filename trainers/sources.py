@@ -1,0 +1,136 @@
+"""Data sets by name: scikit-learn's digits, and torchvision's MNIST, Fashion-MNIST and CIFAR-10."""
+
+import fcntl
+import gzip
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.datasets.utils import check_integrity
+
+from trainers.settings import Mistake
+
+CLASSES = 10  # of each of them
+
+Read = tuple[Tensor, Tensor]  # images N×C×H×H, uint8, and labels N
+Source = TypeVar("Source", MNIST, CIFAR10)
+
+
+def _digits(root: Path, download: bool) -> Read:
+    """scikit-learn's handwritten digits; they need no file and no download."""
+    from sklearn.datasets import load_digits  # here, because it takes a second and no other data need it
+
+    found = load_digits()
+    values = np.round(found.images * (255 / 16)).astype(np.uint8)
+    return torch.from_numpy(values).unsqueeze(1), torch.from_numpy(found.target)
+
+
+def _mnist(root: Path, download: bool) -> Read:
+    return _idx("mnist", MNIST, root, download)
+
+
+def _fashion_mnist(root: Path, download: bool) -> Read:
+    return _idx("fashion_mnist", FashionMNIST, root, download)
+
+
+def _idx(data: str, source: type[MNIST], root: Path, download: bool) -> Read:
+    """The training pictures N×1×H×H and labels, from torchvision's folder in root or from root itself."""
+    folders = (root / source.__name__ / "raw", root)
+    for folder in folders:
+        pictures, labels = (
+            _idx_file(folder, f"train-{part}-ubyte") for part in ("images-idx3", "labels-idx1")
+        )
+        if pictures and labels:
+            return _read_idx(data, pictures, read_image_file).unsqueeze(1), _read_idx(
+                data, labels, read_label_file
+            )
+    if not download:
+        raise _missing(data, [f"{folder.absolute()}/train-*-ubyte.gz" for folder in folders], "idx files")
+    fetched = _download(data, source, root)
+    return fetched.data.unsqueeze(1), fetched.targets
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    """The .gz before the plain file, because it carries a checksum."""
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
+def _read_idx(data: str, path: Path, read: Callable[[str], Tensor]) -> Tensor:
+    try:
+        if path.suffix != ".gz":
+            return _square_only(read(str(path)))
+        with NamedTemporaryFile() as plain, gzip.open(path) as packed:  # torchvision reads plain files alone
+            shutil.copyfileobj(packed, plain)
+            plain.flush()
+            return _square_only(read(plain.name))
+    # torchvision's reader raises almost anything over a damaged file, AssertionError and KeyError included.
+    except Exception as error:
+        raise Mistake(
+            f"plan.data is {data!r}, but {str(path)!r} is damaged or no idx file "
+            f"({_one_line(error)}): remove it and fetch it again"
+        ) from error
+
+
+def _square_only(read: Tensor) -> Tensor:
+    if read.dim() == 3 and read.shape[1] != read.shape[2]:
+        raise ValueError(f"it says that its pictures have {read.shape[2]}×{read.shape[1]} pixels")
+    return read
+
+
+def _cifar10(root: Path, download: bool) -> Read:
+    """torchvision compares the MD5 of every file before it unpickles one: only the genuine are unpickled."""
+    folder = root / CIFAR10.base_folder
+    files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
+    wrong = [name for name, md5 in files if not check_integrity(folder / name, md5)]
+    if wrong and not download:
+        if not folder.is_dir():
+            raise _missing("cifar10", [str(folder.absolute())], f"folder {CIFAR10.base_folder}")
+        raise Mistake(
+            f"plan.data is 'cifar10', but {wrong[0]} in {str(folder)!r} is missing or damaged (its MD5 is "
+            "not the data set's): unpack its archive there again, or set plan.download to true"
+        )
+    found = _download("cifar10", CIFAR10, root) if wrong else CIFAR10(root)
+    return torch.from_numpy(found.data).permute(0, 3, 1, 2), torch.tensor(found.targets)
+
+
+def _missing(data: str, looked: list[str], what: str) -> Mistake:
+    return Mistake(
+        f"plan.data is {data!r}, but it was not found as {' or '.join(looked)}: set plan.root to the folder "
+        f"that holds its {what}, or plan.download to true"
+    )
+
+
+def _download(data: str, source: type[Source], root: Path) -> Source:
+    """Fetch a data set by torchvision, which checks its MD5; one process at a time, the others find it."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(root / f".{data}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return source(root, download=True)
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zlib.error) as error:
+        raise RuntimeError(
+            f"{data} could not be fetched into {str(root.absolute())!r} ({_one_line(error)}): try again "
+            "where there is a network, or set plan.root to a folder that holds its files"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+READERS: dict[str, Callable[[Path, bool], Read]] = {
+    "cifar10": _cifar10,
+    "digits": _digits,
+    "fashion_mnist": _fashion_mnist,
+    "mnist": _mnist,
+}
