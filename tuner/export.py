@@ -234,15 +234,11 @@ def _from_storage(label: str, spec: Path, content: Mapping[str, Any]) -> dict[st
     from trainers import checkpoint
     from tuner.storage import Storage, place
 
-    where = place(content.get("storage"), spec.parent.resolve(), content["uuid"])
-    if "://" not in where and not (Path(where) / label).is_dir():
+    storage = Storage(place(content.get("storage"), spec.parent.resolve(), content["uuid"]))
+    if checkpoint.FILE not in storage.names(label):
         return None
-    storage = Storage(where)
-    folder = storage.open(label)
-    try:
-        return checkpoint.load(folder)
-    finally:
-        storage.close(folder)
+    with storage.local(f"{label}/{checkpoint.FILE}") as file:
+        return checkpoint.load(file.parent)
 
 
 def _write_weights(path: Path, state: dict[str, Any]) -> None:

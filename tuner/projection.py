@@ -4,16 +4,10 @@ A function of the record alone; `runs.py` knows what MLflow has of it already.
 """
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import fsspec
 
 from trainers.settings import Mistake, SettingsFile
 from trainers.tasks import ORACLES, find_task, sites_of
@@ -148,7 +142,7 @@ class Projection:
         if not run.lacks(len(row.evaluations), tags):
             return
         for name in self._pictures(row)[run.pictures :]:
-            with self._file(row, f"{names.PICTURES}/{name}") as path:
+            with self._storage.local(f"{row.label}/{names.PICTURES}/{name}") as path:
                 run.put_file(path, names.PICTURES)
             run.pictures += 1
         if row.state != "RUNNING":
@@ -238,37 +232,18 @@ class Projection:
         self._best = (there, row, baseline, confirmed)
 
     def _copy_checkpoint(self, run: Run, row: "Row", confirmed: Confirmation | None) -> None:
-        if run.has(names.CHECKPOINT_FILE) or names.CHECKPOINT_FILE not in self._listed(row, ""):
+        if run.has(names.CHECKPOINT_FILE) or names.CHECKPOINT_FILE not in self._storage.names(row.label):
             return
-        with self._file(row, names.CHECKPOINT_FILE) as path:
+        with self._storage.local(f"{row.label}/{names.CHECKPOINT_FILE}") as path:
             run.put_file(path)
         run.send(self._tags(row, confirmed))
 
     # the trials' folders
 
     def _pictures(self, row: "Row") -> list[str]:
-        found = [name for name in self._listed(row, names.PICTURES) if re.match(r"\d+-.*\.png$", name)]
+        there = self._storage.names(f"{row.label}/{names.PICTURES}")
+        found = [name for name in there if re.match(r"\d+-.*\.png$", name)]
         return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
-
-    def _listed(self, row: "Row", folder: str) -> list[str]:
-        files, there = fsspec.core.url_to_fs(_below(self._storage, row.label, folder))
-        files.invalidate_cache()
-        try:
-            return [str(name).rpartition("/")[2] for name in files.ls(there, detail=False)]
-        except FileNotFoundError:
-            return []
-
-    @contextmanager
-    def _file(self, row: "Row", name: str) -> Iterator[Path]:
-        """A file of a trial as a local one."""
-        files, there = fsspec.core.url_to_fs(_below(self._storage, row.label, name))
-        if "://" not in self._storage.where:
-            yield Path(there)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / Path(name).name
-            files.get_file(there, str(local))
-            yield local
 
 
 def _is_about_one_run(error: Exception) -> bool:
@@ -278,8 +253,3 @@ def _is_about_one_run(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code in _REFUSALS
     return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
-
-
-def _below(storage: "Storage", label: str, name: str) -> str:
-    where = storage.where if "://" in storage.where else os.path.abspath(storage.where)
-    return "/".join(part for part in (where, label, name) if part)

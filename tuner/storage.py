@@ -1,7 +1,9 @@
 """Where the trials' folders lie: below a path that all machines reach, or below an fsspec address."""
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -47,15 +49,39 @@ class Storage:
         """Bring what a trial wrote in its local `folder` to the storage, each file whole or not at all."""
         if not self._remote:
             return
-        files, there = self._at(label)
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            name = f"{there}/{path.relative_to(folder).as_posix()}"
-            files.makedirs(name.rpartition("/")[0], exist_ok=True)
-            if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
-                files.put_file(str(path), f"{name}.part")  # an object store shows whole objects by itself
-                files.mv(f"{name}.part", name)
-            else:
-                files.put_file(str(path), name)
+            self.put(f"{label}/{path.relative_to(folder).as_posix()}", path)
+
+    def put(self, name: str, path: Path) -> None:
+        """Bring a local file to the storage as `name` (`7/log.txt`), whole or not at all."""
+        files, there = self._at(name)
+        files.makedirs(there.rpartition("/")[0], exist_ok=True)
+        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+            files.put_file(str(path), f"{there}.part")  # an object store shows whole objects by itself
+            files.mv(f"{there}.part", there)
+        else:
+            files.put_file(str(path), there)
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder of the storage (`7`, `7/pictures`), in no order; nothing where it is not."""
+        files, there = self._at(folder)
+        files.invalidate_cache()
+        try:
+            return [str(name).rpartition("/")[2] for name in files.ls(there, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """A file of the storage as a local one, to be read; FileNotFoundError where it is not there."""
+        files, there = self._at(name)
+        if not self._remote:
+            yield Path(there)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name.rpartition("/")[2]
+            files.get_file(there, str(path))
+            yield path
 
     def close(self, folder: Path) -> None:
         """Let go of a local folder that `open` gave; a temporary one is removed."""
@@ -89,7 +115,7 @@ class Storage:
         if files.exists(there):
             files.rm(there, recursive=True)
 
-    def _at(self, label: str = "") -> tuple[fsspec.AbstractFileSystem, str]:
+    def _at(self, name: str = "") -> tuple[fsspec.AbstractFileSystem, str]:
         where = self.where if self._remote else str(Path(self.where).resolve())
         files, there = fsspec.core.url_to_fs(where)
-        return files, f"{there.rstrip('/')}/{label}".rstrip("/")
+        return files, f"{there.rstrip('/')}/{name}".rstrip("/")

@@ -28,6 +28,30 @@ def test_what_a_trial_wrote_is_there_when_it_is_opened_again(storage: Storage) -
     storage.close(again)
 
 
+def test_a_single_file_is_put_listed_and_read(storage: Storage, tmp_path: Path) -> None:
+    assert storage.names("shared") == []
+    for text in ("one", "two"):
+        (tmp_path / "mine").write_text(text)
+        storage.put("shared/a.npz", tmp_path / "mine")
+        with storage.local("shared/a.npz") as path:
+            assert path.read_text() == text and path.name == "a.npz"
+    storage.put("shared/below/b.npz", tmp_path / "mine")
+    assert sorted(storage.names("shared")) == ["a.npz", "below"]
+    assert storage.names("shared/below") == ["b.npz"]
+    assert (tmp_path / "trials" / "shared" / "a.npz").read_text() == "two"
+    with pytest.raises(FileNotFoundError), storage.local("shared/c.npz") as path:
+        path.read_text()
+
+
+def test_what_an_address_lends_is_taken_back(tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/trials")
+    (tmp_path / "mine").write_text("x")
+    storage.put("a.npz", tmp_path / "mine")
+    with storage.local("a.npz") as path:
+        assert path != tmp_path / "trials" / "a.npz"
+    assert not path.exists()
+
+
 def test_an_addresss_local_folder_is_removed(tmp_path: Path) -> None:
     storage = Storage(f"file://{tmp_path}/trials")
     folder = storage.open("1")
