@@ -1,0 +1,157 @@
+"""How near generated pictures are to a data set: the distances of a plan, on features made once for all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainers.features import Extractor, extractor
+from trainers.frechet import FeatureStatistics, frechet_distance, kernel_distance, root
+from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
+from trainers.prepared import PLACE, Arrays, folder, made_once
+from trainers.settings import Mistake
+
+if TYPE_CHECKING:
+    from trainers.datasets import Dataset
+
+RECIPE = 1  # raise it with any change of what `reference` keeps: what another recipe made is not used
+KERNEL_PICTURES = 1000  # of each set, at most: the kernel distance takes every pair of them
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is kept of a data set's features to compare with: the statistics of all, and some of them.
+
+    root: `trainers.frechet.root` of their covariance. kernel: n×dim, float32, of at most 1,000 pictures.
+    files: the prepared files that it rests on, with their SHA-256.
+    """
+
+    statistics: FeatureStatistics
+    root: NDArray[np.float64]
+    kernel: NDArray[np.float32]
+    files: Mapping[str, str]
+
+
+def reference(by: Extractor, dataset: "Dataset") -> Reference:
+    """The reference of that data set for these features; made once, and kept in `prepared.folder()`.
+
+    It is made on the extractor's device; devices differ by round-off only, so they share it.
+    """
+    key = {
+        "recipe": RECIPE,
+        "features": by.name,
+        "extractor": by.digest,
+        "data": dataset.fingerprint(),
+        "kernel": KERNEL_PICTURES,
+        "torch": torch.__version__.partition("+")[0],
+        "numpy": np.__version__,
+    }
+    arrays, file, digest = made_once(f"reference-{by.name}", key, lambda: _reference_arrays(by, dataset))
+    statistics = FeatureStatistics.from_arrays(arrays)
+    return Reference(statistics, arrays["root"], arrays["kernel"], {**by.files, file: digest})
+
+
+def _reference_arrays(by: Extractor, dataset: "Dataset") -> Arrays:
+    statistics = FeatureStatistics(by.dim)
+    for part in dataset.images.split(_AT_ONCE):
+        statistics.update(by(part.to(by.device)))
+    # Data sets may be sorted by class, so the pictures are drawn; from a seed, so always the same ones.
+    drawn = np.random.default_rng(0).permutation(len(dataset.images))[:KERNEL_PICTURES]
+    chosen = dataset.images[torch.from_numpy(drawn)].to(by.device)
+    kernel = torch.cat([by(part) for part in chosen.split(_AT_ONCE)])
+    kept: Arrays = {"root": root(statistics.covariance), "kernel": kernel.cpu().numpy()}
+    return {**statistics.arrays(), **kept}
+
+
+@dataclass(frozen=True)
+class Score:
+    """The Fréchet and the kernel distance to one data set on one extractor's features.
+
+    The Fréchet distance takes all pictures, the kernel distance the first 1,000 of them.
+    """
+
+    extractor: Extractor
+    reference: Reference
+    names: tuple[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", FEATURES[self.extractor.name])
+
+    def measure(self, images: Iterable[Tensor]) -> dict[str, float]:
+        """Batches of N×C×S×S, uint8, on the extractor's device → {"fid": …, "kid": …}, or as `names` says."""
+        return measure([self], images)
+
+
+def measure(scores: Sequence[Score], images: Iterable[Tensor]) -> dict[str, float]:
+    """All distances of all scores, with one pass over the pictures; see `Score.measure`."""
+    gathered = [_Gathered(score) for score in scores]
+    for batch in images:
+        for one in gathered:
+            one.add(batch)
+    return {name: value for one in gathered for name, value in one.distances().items()}
+
+
+class _Gathered:
+    """The features of generated pictures, as far as the distances of one score need them."""
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        self.statistics = FeatureStatistics(score.extractor.dim)
+        self.first: list[Tensor] = []
+        self.missing = KERNEL_PICTURES
+
+    def add(self, images: Tensor) -> None:
+        features = self.score.extractor(images)
+        self.statistics.update(features)
+        if self.missing > 0:
+            self.first.append(features[: self.missing])
+            self.missing -= len(self.first[-1])
+
+    def distances(self) -> dict[str, float]:
+        target = self.score.reference
+        frechet = frechet_distance(self.statistics, target.statistics, root_b=target.root)
+        kernel = kernel_distance(torch.cat(self.first), target.kernel)
+        return dict(zip(self.score.names, (frechet, kernel), strict=True))
+
+
+def prepare(options: GanOptions, dataset: "Dataset") -> dict[str, str]:
+    """Make what the plan's distances need and is not there yet: prepared file → its SHA-256.
+
+    It is made on the first GPU where there is one. Errors as `trainers.features.extractor` has them.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = scores(options, dataset, device, {})
+    return {file: digest for score in made for file, digest in score.reference.files.items()}
+
+
+def scores(
+    options: GanOptions, dataset: "Dataset", device: torch.device | str, expected: Mapping[str, str]
+) -> list[Score]:
+    """The scores of the plan's distances, the objective's first.
+
+    expected: prepared file → SHA-256, as `prepare` gave them for the study; empty: nothing is checked. Where
+    a file here is another than the study's, a Mistake says so: its distances would not compare.
+    """
+    found = []
+    for distance in options.distances():
+        by = extractor(FEATURES_OF[distance], dataset=dataset, device=device)
+        _check(by.files, expected)  # before statistics are made from it, which may take long
+        found.append(Score(by, reference(by, dataset)))
+        _check(found[-1].reference.files, expected)
+    return found
+
+
+def _check(files: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    for file, digest in files.items():
+        if not expected or expected.get(file) == digest:
+            continue
+        told = f"has the SHA-256 {digest[:12]}…" if file in expected else "is none of the study's"
+        raise Mistake(
+            f"{folder() / file} {told}, but distances compare only where all trainings use the files that "
+            f"the study began with: copy them there, or name a folder that all machines share with {PLACE}"
+        )
