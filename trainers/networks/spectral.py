@@ -22,9 +22,9 @@ def spectral_norm(layer: Layer) -> Layer:
     in evaluation. Gradients flow through W and σ with u held constant. u is a buffer, hence part of the state
     dict, first drawn from PyTorch's generator (or `build_pair`'s).
 
-    The values are those of `torch.nn.utils.parametrizations.spectral_norm`, which writes its vectors with
-    `out=` and so fails under `torch.func.vmap`. A layer of another kind raises `Mistake`. As with any
-    parametrization, the layer can be copied but not pickled: save its state dict.
+    For a weight that stands still the values are those of `torch.nn.utils.parametrizations.spectral_norm`,
+    which writes its vectors with `out=` and so fails under `torch.func.vmap`. A layer of another kind raises
+    `Mistake`. As with any parametrization, the layer can be copied but not pickled: save its state dict.
 
     >>> layer = nn.Linear(2, 2)
     >>> layer.weight.data = torch.tensor([[4.0, 0.0], [0.0, 1.0]])

@@ -1,0 +1,109 @@
+"""The residual GAN against a plain rewriting of the reference, in the reference's order of operations."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from gans import drawn, images, latents, normalised, ruffled
+from torch import Tensor, nn
+
+from trainers.gan_options import SnganNetwork
+from trainers.networks.build import build_pair
+from trainers.networks.sngan import Discriminator, Generator
+
+SMALL = SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6)
+
+
+def doubled(h: Tensor) -> Tensor:
+    return h.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def halved(h: Tensor) -> Tensor:
+    return (h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]) / 4
+
+
+def conv(layer: nn.Module, h: Tensor) -> Tensor:
+    return F.conv2d(h, layer.weight, layer.bias, padding=layer.weight.shape[2] // 2)
+
+
+def generated(network: Generator, z: Tensor) -> Tensor:
+    modules = dict(network.named_modules())
+    linear = modules["to_map.0"]
+    h = (z @ linear.weight.T + linear.bias).view(len(z), 4, 2, 2)
+    for site in ("h0", "h1"):
+        inner = doubled(normalised(modules[f"enter_{site}.0"], h).clamp(min=0))
+        inner = normalised(modules[f"to_{site}.1"], conv(modules[f"to_{site}.0"], inner)).clamp(min=0)
+        h = conv(modules[f"from_{site}"], inner) + conv(modules[f"shortcut_{site}"], doubled(h))
+    return torch.tanh(conv(network.to_picture, normalised(network.to_code, h).clamp(min=0)))
+
+
+def judged(network: Discriminator, x: Tensor) -> Tensor:
+    first, second, third, fourth, _ = network.body
+    h = halved(conv(first.second, conv(first.first, x).clamp(min=0))) + conv(first.shortcut, halved(x))
+    inner = conv(second.second, conv(second.first, h.clamp(min=0)).clamp(min=0))
+    h = halved(inner) + halved(conv(second.shortcut, h))
+    for block in (third, fourth):
+        h = h + conv(block.second, conv(block.first, h.clamp(min=0)).clamp(min=0))
+    return h.clamp(min=0).sum((2, 3)) @ network.score.weight[0] + network.score.bias
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_both_compute_their_definition(spectral_norm: bool) -> None:
+    config = SMALL.model_copy(update={"spectral_norm": spectral_norm})
+    generator, discriminator = build_pair(config, size=8, channels=3, generator=drawn(0))
+    ruffled(generator)
+    z, x = latents().double(), images().double()
+    torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
+    discriminator.double().eval()
+    torch.testing.assert_close(discriminator(x), judged(discriminator, x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_default_has_the_size_of_the_reference() -> None:
+    with torch.device("meta"):
+        generator = Generator(SnganNetwork(), 32, 3)
+        discriminator = Discriminator(SnganNetwork(), 32, 3)
+    assert SnganNetwork().sites(32)["code"] == (256, 32, 32)
+    wide, judge = 256, 128
+    linear = 128 * wide * 16 + wide * 16
+    block = 2 * wide * wide * 9 + wide * wide + 4 * wide  # two 3×3, one 1×1, two BatchNorms
+    assert sum(p.numel() for p in generator.parameters()) == (
+        linear + 3 * block + 2 * wide + 3 * wide * 9 + 3
+    )
+    plain = 2 * (judge * judge * 9 + judge)
+    first = 3 * judge * 9 + judge + judge * judge * 9 + judge + 3 * judge + judge
+    assert sum(p.numel() for p in discriminator.parameters()) == (
+        first + plain + judge * judge + judge + 2 * plain + judge + 1
+    )
+
+
+def test_initial_weights_are_the_references() -> None:
+    """Xavier's uniform, wider by √2 within blocks: U(-a, a), a = gain · √(6 / (inputs + outputs))."""
+    config = SnganNetwork(width=32, discriminator_width=32, spectral_norm=False)
+    generator, discriminator = build_pair(config, size=32, channels=3, generator=drawn(0))
+    for network in (generator, discriminator):
+        for name, layer in network.named_modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            outputs, inputs, *kernel = layer.weight.shape
+            within = kernel == [3, 3] and name != "to_picture"
+            a = (math.sqrt(2) if within else 1) * math.sqrt(6 / ((inputs + outputs) * math.prod(kernel)))
+            assert 0.85 * a < float(layer.weight.detach().abs().max()) <= a, name
+            assert float(layer.weight.detach().std()) == pytest.approx(a / math.sqrt(3), rel=0.25), name
+
+
+@pytest.mark.parametrize("size", [8, 12, 28, 32])
+def test_the_discriminator_is_the_same_at_every_size(size: int) -> None:
+    config = SMALL.model_copy(update={"blocks": 1})
+    _, discriminator = build_pair(config, size=size, channels=1, generator=drawn(0))
+    assert discriminator.feature_count == 5
+    halvings = [h.shape[-1] for h in seen(discriminator, images(size=size, channels=1))]
+    assert halvings == [size // 2, size // 4, size // 4, size // 4]
+
+
+def seen(discriminator: Discriminator, x: Tensor) -> list[Tensor]:
+    outputs = []
+    for block in discriminator.body[:4]:
+        x = block(x)
+        outputs.append(x)
+    return outputs
