@@ -104,8 +104,11 @@ class FeatureStatistics:
         total = self.count + count
         with np.errstate(invalid="ignore", over="ignore"):
             delta = mean - self.mean
+            # Weighted after the product, so that S stays symmetric to the last bit.
+            between = np.outer(delta, delta)
+            between *= self.count * count / total
             self.scatter += scatter
-            self.scatter += np.outer(delta, delta * (self.count * count / total))
+            self.scatter += between
             self.mean = self.mean + delta * (count / total)
         self.count = total
 
@@ -137,7 +140,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics, *, root_b: Floa
     """Squared Fréchet distance of Gaussians: ‖μ₁ - μ₂‖² + tr C₁ + tr C₂ - 2 tr √(C₁C₂) (arXiv 1706.08500).
 
     With roots R₁R₁ᵀ = C₁ and R₂R₂ᵀ = C₂ the last trace is the sum of the singular values of R₁ᵀR₂, the
-    square roots of the eigenvalues of its smaller Gram matrix. That one is symmetric and has no more rows than
+    square roots of the eigenvalues of its smaller Gram matrix, which is symmetric and has no more rows than
     the smaller rank: real always, right where a covariance is singular, and fast where a set has fewer
     samples than dimensions.
 
@@ -186,7 +189,7 @@ def kernel_distance(x: Tensor | NDArray[np.generic], y: Tensor | NDArray[np.gene
     subsets are drawn, so there is nothing random in it, and the pairs of one block are in memory at a time.
 
     x: N×d, y: M×d, real numbers of any type on any device; N and M at least 2 (else `Mistake`), of one d
-    (else ValueError). Time grows as (N + M)²·d, so give it some thousand of each. Its expectation is 0 for two
+    (else ValueError). Time grows as (N + M)²·d: give it some thousand of each. Its expectation is 0 for two
     sets of one distribution whatever N and M, so it may be negative; nan where features are not finite, or so
     large that their sixth powers are not.
 
@@ -233,9 +236,13 @@ def _tiles(rows: Floats) -> list[Floats]:
 
 def _rows(features: Tensor | NDArray[np.generic], dim: int | None = None) -> Floats:
     """The features as N×dim float64, wherever they were; complex ones are refused, not cut."""
-    array = features.detach().cpu().double().numpy() if isinstance(features, Tensor) else np.asarray(features)
-    if array.ndim != 2 or array.shape[1] != (dim or array.shape[1]) or array.shape[1] < 1:
-        raise ValueError(f"the features have the shape {array.shape}, but it must be N×{dim or 'd'}")
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"the features have the type {array.dtype}, but they must be real numbers")
-    return array.astype(np.float64, copy=False)
+    if features.ndim != 2 or features.shape[1] != (dim or features.shape[1]) or features.shape[1] < 1:
+        raise ValueError(
+            f"the features have the shape {tuple(features.shape)}, but it must be N×{dim or 'd'}"
+        )
+    real = not features.is_complex() if isinstance(features, Tensor) else features.dtype.kind in "fiu"
+    if not real:
+        raise ValueError(f"the features have the type {features.dtype}, but they must be real numbers")
+    if isinstance(features, Tensor):
+        return np.asarray(features.detach().cpu().double().numpy())
+    return features.astype(np.float64, copy=False)
