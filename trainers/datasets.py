@@ -50,7 +50,7 @@ class Dataset:
         ):
             raise Mistake(
                 f"the images of {self.name!r} are {self.images.dtype} of shape {shape}, "
-                "but they must be torch.uint8 of N×C×S×S with 1 or 3 channels"
+                "but they must be torch.uint8 of N×C×S×S with 1 or 3 channels: convert them"
             )
         if labels.shape != shape[:1] or labels.dtype != torch.int64:
             raise Mistake(
@@ -60,7 +60,8 @@ class Dataset:
         if len(labels) and (labels.min() < 0 or labels.max() >= self.classes):
             raise Mistake(
                 f"the labels of {self.name!r} run from {int(labels.min())} to {int(labels.max())}, "
-                f"but with {self.classes} classes they must lie in 0 to {self.classes - 1}"
+                f"but with {self.classes} classes they must lie in 0 to {self.classes - 1}: "
+                "take another label file"
             )
 
     def __len__(self) -> int:
@@ -235,38 +236,44 @@ def limited(
     >>> len(fifth), fifth.labels.bincount().tolist()
     (359, [36, 36, 35, 37, 36, 36, 36, 36, 35, 36])
     """
-    whole = len(dataset)
-    if limit is not None and (
-        isinstance(limit, bool) or not (0 < limit < 1 or (limit >= 1 and limit == int(limit)))
-    ):
-        raise Mistake(f"plan.limit is {limit!r}, but it must be a count of at least 1, or a fraction below 1")
-    count = whole if limit is None else round(limit * whole) if limit < 1 else int(limit)
-    if count > whole:
-        raise Mistake(
-            f"plan.limit is {limit}, but {dataset.name!r} has {whole} pictures: lower it, or leave it out"
-        )
-    if count < batch:
-        named = (
-            f"{dataset.name!r} has"
-            if limit is None
-            else f"plan.limit is {limit}, and of {dataset.name!r} leaves"
-        )
-        raise Mistake(
-            f"{named} {count} of the {batch} pictures that a batch needs: name more data, or lower plan.batch"
-        )
-    if count == whole:
+    count = _count(dataset, limit, batch)
+    if count == len(dataset):
         return dataset
     labels = dataset.labels.numpy()
     sizes = np.bincount(labels, minlength=dataset.classes)
     shares = _apportioned(sizes, count)
-    if np.any((shares == 0) & (sizes > 0)):
+    without = np.flatnonzero((shares == 0) & (sizes > 0))
+    if len(without):
         raise Mistake(
-            f"plan.limit is {limit}, but that leaves no picture of class "
-            f"{int(np.flatnonzero((shares == 0) & (sizes > 0))[0])} of {dataset.name!r}: raise it"
+            f"plan.limit is {limit}, but that leaves no picture of class {without[0]} of {dataset.name!r}: "
+            "raise it"
         )
     drawn = [generator.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in enumerate(shares)]
     kept = torch.from_numpy(np.sort(np.concatenate(drawn)))
     return Dataset(dataset.images[kept], dataset.labels[kept], dataset.classes, dataset.name)
+
+
+def _count(dataset: Dataset, limit: int | float | None, batch: int) -> int:
+    """How many pictures a limit means; checked against what there is and what a batch needs."""
+    whole, name = len(dataset), dataset.name
+    if limit is None:
+        if whole < batch:
+            raise Mistake(
+                f"{name!r} has {whole} of the {batch} pictures that a batch needs: "
+                "name more data, or lower plan.batch"
+            )
+        return whole
+    if isinstance(limit, bool) or not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
+        raise Mistake(f"plan.limit is {limit!r}, but it must be a count of at least 1, or a fraction below 1")
+    count = round(limit * whole) if limit < 1 else int(limit)
+    if count > whole:
+        raise Mistake(f"plan.limit is {limit}, but {name!r} has {whole} pictures: lower it, or leave it out")
+    if count < batch:
+        raise Mistake(
+            f"plan.limit is {limit}, which leaves {count} of the pictures of {name!r}, "
+            f"but a batch needs {batch}: raise it, or lower plan.batch"
+        )
+    return count
 
 
 def _apportioned(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -9,26 +9,27 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.datasets.utils import check_integrity
 
 from trainers.settings import Mistake
+
+# torchvision and scikit-learn each take seconds to import, and no data set needs both: see the functions.
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10, MNIST
 
 CLASSES = 10  # of each of them
 
 Read = tuple[Tensor, Tensor]  # images N×C×H×H, uint8, and labels N
-Source = TypeVar("Source", MNIST, CIFAR10)
+Source = TypeVar("Source", "MNIST", "CIFAR10")
 
 
 def _digits(root: Path, download: bool) -> Read:
     """scikit-learn's handwritten digits; they need no file and no download."""
-    from sklearn.datasets import load_digits  # here, because it takes a second and no other data need it
+    from sklearn.datasets import load_digits
 
     found = load_digits()
     values = np.round(found.images * (255 / 16)).astype(np.uint8)
@@ -36,24 +37,28 @@ def _digits(root: Path, download: bool) -> Read:
 
 
 def _mnist(root: Path, download: bool) -> Read:
+    from torchvision.datasets import MNIST
+
     return _idx("mnist", MNIST, root, download)
 
 
 def _fashion_mnist(root: Path, download: bool) -> Read:
+    from torchvision.datasets import FashionMNIST
+
     return _idx("fashion_mnist", FashionMNIST, root, download)
 
 
-def _idx(data: str, source: type[MNIST], root: Path, download: bool) -> Read:
+def _idx(data: str, source: type["MNIST"], root: Path, download: bool) -> Read:
     """The training pictures N×1×H×H and labels, from torchvision's folder in root or from root itself."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     folders = (root / source.__name__ / "raw", root)
     for folder in folders:
-        pictures, labels = (
-            _idx_file(folder, f"train-{part}-ubyte") for part in ("images-idx3", "labels-idx1")
-        )
+        pictures = _idx_file(folder, "train-images-idx3-ubyte")
+        labels = _idx_file(folder, "train-labels-idx1-ubyte")
         if pictures and labels:
-            return _read_idx(data, pictures, read_image_file).unsqueeze(1), _read_idx(
-                data, labels, read_label_file
-            )
+            read = _read_idx(data, pictures, read_image_file)
+            return read.unsqueeze(1), _read_idx(data, labels, read_label_file)
     if not download:
         raise _missing(data, [f"{folder.absolute()}/train-*-ubyte.gz" for folder in folders], "idx files")
     fetched = _download(data, source, root)
@@ -76,7 +81,7 @@ def _read_idx(data: str, path: Path, read: Callable[[str], Tensor]) -> Tensor:
     # torchvision's reader raises almost anything over a damaged file, AssertionError and KeyError included.
     except Exception as error:
         raise Mistake(
-            f"plan.data is {data!r}, but {str(path)!r} is damaged or no idx file "
+            f"plan.data is {data!r}, but {str(path)!r} is damaged or cannot be read "
             f"({_one_line(error)}): remove it and fetch it again"
         ) from error
 
@@ -89,6 +94,9 @@ def _square_only(read: Tensor) -> Tensor:
 
 def _cifar10(root: Path, download: bool) -> Read:
     """torchvision compares the MD5 of every file before it unpickles one: only the genuine are unpickled."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
     folder = root / CIFAR10.base_folder
     files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
     wrong = [name for name, md5 in files if not check_integrity(folder / name, md5)]
