@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from trainers.plan import Frozen
+from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
 Sites = dict[str, tuple[int, int, int]]
@@ -20,6 +20,13 @@ FEATURES: dict[str, tuple[str, str]] = {
 }
 Distance = Literal["fid", "fd_efficientnet_lite0", "fd_classifier", "fd_pixels"]
 FEATURES_OF: dict[str, str] = {distances[0]: name for name, distances in FEATURES.items()}
+
+FEATURES_IN_WORDS: dict[str, str] = {
+    "inception": "the 2048 pooled features of Inception with the weights of the original FID",
+    "efficientnet_lite0": "1280 features of EfficientNet-Lite0 for ImageNet",
+    "classifier": "64 features of a classifier trained on these pictures",
+    "pixels": "the principal components of the pixels",
+}
 
 SOURCES = (
     "cifar10",
@@ -164,3 +171,26 @@ class GanOptions(Frozen):
     def distances(self) -> tuple[str, ...]:
         """The Fréchet distances that are measured, the objective first."""
         return (self.objective, *self.also)
+
+
+def sites(plan: Plan) -> Sites:
+    """The sites of the plan's generator with their (C, H, W)."""
+    options = GanOptions.model_validate(plan.options)
+    return options.network.sites(options.size)
+
+
+def measured(plan: Plan) -> str:
+    """On what the plan's objective is measured: features, how many pictures, against which."""
+    options = GanOptions.model_validate(plan.options)
+    drawn = "the averaged generator" if options.average else "the generator"
+    return (
+        f"Fréchet distance on {FEATURES_IN_WORDS[FEATURES_OF[options.objective]]}, "
+        f"{options.samples:,} pictures of {drawn} against all of {os.path.basename(options.data)} "
+        f"at {options.size}×{options.size}"
+    )
+
+
+def companions(plan: Plan) -> tuple[str, ...]:
+    """What is shown beside the objective: the plan's other distances, else the kernel distance."""
+    options = GanOptions.model_validate(plan.options)
+    return options.also or (FEATURES[FEATURES_OF[options.objective]][1],)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from trainers import dip_options
+from trainers import dip_options, gan_options
 from trainers.dip_options import DipOptions
+from trainers.gan_options import GanOptions
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
@@ -80,6 +81,20 @@ def _train_dip(
     return train_dip(plan, seed=seed, device=device, folder=folder)
 
 
+def _train_gan(
+    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+) -> Iterator["Evaluation"]:
+    from trainers.gan import train_gan
+
+    return train_gan(plan, seed=seed, device=device, folder=folder)
+
+
+def _prepare_gan(plan: Plan) -> dict[str, str]:
+    from trainers.gan import prepare
+
+    return prepare(plan)
+
+
 TASKS: dict[str, Task] = {
     "dip": Task(
         "dip",
@@ -91,6 +106,18 @@ TASKS: dict[str, Task] = {
         scope="on this picture",
         data="image",
         prepare=dip_options.prepare,
+    ),
+    "gan": Task(
+        "gan",
+        "fid",
+        "minimize",
+        _train_gan,
+        sites=gan_options.sites,
+        options=GanOptions,
+        scope="on these pictures",
+        prepare=_prepare_gan,
+        measured=gan_options.measured,
+        companions=gan_options.companions,
     ),
 }
 

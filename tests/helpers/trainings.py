@@ -7,18 +7,30 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainers.dip import DipTraining
+from trainers.gan import GanTraining
 from trainers.plan import Plan
 from trainers.settings import L0, L1, L0Inf
 from trainers.tasks import find_task, make_plan
 from trainers.training import Evaluation, Training
 
 SMALL_DIP = {"size": 20, "network": {"width": 6, "scales": 2, "input_channels": 8}}
+SMALL_GAN = {
+    "data": "digits",
+    "size": 8,
+    "network": {"width": 4, "blocks": 2, "latent": 8, "spectral_norm": True},
+    "objective": "fd_pixels",
+    "samples": 150,
+    "batch": 16,
+    "discriminator_steps": 1,
+    "average": 0.9,
+}
 PLANS: dict[str, Plan] = {
     # 20 pixels are no multiple of 8 and the network has 3 scales, so the picture is padded, too
     "dip": make_plan(
@@ -27,15 +39,29 @@ PLANS: dict[str, Plan] = {
         settings={"up0": L0(keep=0.25), "down1": L0Inf(k=2), "code": L1(weight=0.01)},
         extras={"lr": 0.02},
         evaluate_at=(2, 3, 6),
-    )
+    ),
+    "gan": make_plan(
+        find_task("gan"),
+        SMALL_GAN | {"discriminator_steps": 2, "loss": "hinge", "limit": 0.5},
+        settings={"h0": L0Inf(k=2), "h1": L0(keep=0.25), "code": L1(weight=0.01)},
+        extras={"generator_lr": 0.001},
+        evaluate_at=(2, 3, 6),
+    ),
 }
-TRAININGS: dict[str, type[DipTraining]] = {"dip": DipTraining}  # the object that a task's `train` runs
+# the object that a task's `train` runs
+TRAININGS: dict[str, Callable[..., Training]] = {"dip": DipTraining, "gan": GanTraining}
 
 
 def small_dip(**changes: Any) -> Plan:
     """The smallest Deep Image Prior worth running: 2 ms a step."""
     options = SMALL_DIP | changes.pop("options", {})
     return make_plan(find_task("dip"), options, **{"evaluate_at": (2, 4), **changes})
+
+
+def small_gan(**changes: Any) -> Plan:
+    """The smallest GAN worth running: some 10 ms a step."""
+    options = SMALL_GAN | changes.pop("options", {})
+    return make_plan(find_task("gan"), options, **{"evaluate_at": (2, 4), **changes})
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:
