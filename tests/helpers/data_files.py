@@ -8,14 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torchvision.datasets import CIFAR10
+
+from trainers.datasets import Dataset
 
 BATCHES = [name for name, _ in CIFAR10.train_list]
 
 
 def pictures(count: int, *shape: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+IMAGES, COLOUR = pictures(20, 28, 28), pictures(20, 3, 32, 32)
+LABELS = np.arange(20, dtype=np.uint8) % 10
+
+
+def is_what_was_written(dataset: Dataset, images: NDArray[np.uint8] = IMAGES[:, None]) -> bool:
+    written = torch.from_numpy(images), torch.from_numpy(LABELS).long()
+    return torch.equal(dataset.images, written[0]) and torch.equal(dataset.labels, written[1])
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:

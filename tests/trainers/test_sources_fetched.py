@@ -1,0 +1,129 @@
+"""Data sets that are fetched: from a server that the test starts, and where there is none."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_files import (
+    COLOUR,
+    IMAGES,
+    LABELS,
+    is_what_was_written,
+    md5,
+    pack_cifar10,
+    write_cifar10,
+    write_idx,
+)
+from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
+
+from trainers.datasets import load
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        super().do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """A server of this machine's own that offers tmp_path/served; `asked` has the paths of all GETs."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "served").mkdir()
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "served"))
+    ) as started:
+        started.asked = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield started
+        started.shutdown()
+        thread.join()
+
+
+def address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}/"
+
+
+def offer_mnist(server: ThreadingHTTPServer, served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "t10k"):
+        write_idx(served, IMAGES, LABELS, split=split)
+    monkeypatch.setattr(MNIST, "mirrors", [address(server)])
+    monkeypatch.setattr(MNIST, "resources", [(path.name, md5(path)) for path in sorted(served.iterdir())])
+
+
+def test_idx_files_are_fetched_once_even_by_two_at_a_time(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_mnist(server, tmp_path / "served", monkeypatch)
+    assert is_what_was_written(load("mnist", root=str(tmp_path / "alone"), download=True, size=28))
+    alone = sorted(server.asked)
+    server.asked.clear()
+    root = str(tmp_path / "new" / "root")
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: load("mnist", root=root, download=True, size=28), range(2)))
+    assert all(is_what_was_written(dataset) for dataset in both)
+    assert sorted(server.asked) == alone
+    assert is_what_was_written(load("mnist", root=root, size=28))
+    assert is_what_was_written(load("mnist", root=root, download=True, size=28))
+    assert sorted(server.asked) == alone
+
+
+def test_a_fetched_file_with_another_checksum_is_refused(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_mnist(server, tmp_path / "served", monkeypatch)
+    write_idx(tmp_path / "served", 255 - IMAGES, LABELS)
+    with pytest.raises(
+        RuntimeError, match=f"mnist could not be fetched into '{tmp_path}' .*corrupted"
+    ) as caught:
+        load("mnist", root=str(tmp_path), download=True, size=28)
+    assert "\n" not in str(caught.value)
+
+
+def test_cifar10_is_fetched_and_a_damaged_one_fetched_again(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_cifar10(tmp_path / "made", COLOUR, LABELS.tolist(), monkeypatch)
+    pack_cifar10(folder, tmp_path / "served" / CIFAR10.filename, monkeypatch)
+    monkeypatch.setattr(CIFAR10, "url", address(server) + CIFAR10.filename)
+    fetch = partial(load, "cifar10", root=str(tmp_path / "root"), download=True, size=32)
+    assert is_what_was_written(fetch(), COLOUR)
+    asked = list(server.asked)
+    (tmp_path / "root" / CIFAR10.base_folder / "data_batch_2").write_bytes(b"damaged")
+    assert is_what_was_written(fetch(), COLOUR)
+    assert server.asked == asked  # the second time the archive still lay there
+
+
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist", "cifar10"])
+def test_without_a_network_one_sentence_says_so(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and never listening: every connection is refused
+        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        for source in (MNIST, FashionMNIST):
+            monkeypatch.setattr(source, "mirrors", [nowhere])
+        monkeypatch.setattr(CIFAR10, "url", nowhere)
+        told = (
+            f"{data} could not be fetched into '{tmp_path}' .*refused.*: try again where there is a network"
+        )
+        with pytest.raises(RuntimeError, match=told) as caught:
+            load(data, root=str(tmp_path), download=True, size=28)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_root_that_cannot_be_made_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RuntimeError, match=r"mnist could not be fetched into .*file.*exists"):
+        load("mnist", root=str(tmp_path / "file"), download=True, size=28)
