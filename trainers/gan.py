@@ -223,7 +223,8 @@ class GanTraining(Training):
         return {
             "data": self.data,
             "device": self.device.type,
-            "networks": [module.state_dict() for module in self._modules()],
+            "network": self.scored.state_dict(),  # what is exported; BatchNorm as of the last evaluation
+            "modules": [module.state_dict() for module in self._modules()],
             "optimizers": [player.state_dict() for player in self.players],
             "draw": self.draw.get_state(),
             "count": self.count,
@@ -237,7 +238,8 @@ class GanTraining(Training):
                 "put the old ones back, or begin in another folder"
             )
         same_device(state["device"], self.device)
-        for module, saved in zip(self._modules(), state["networks"], strict=True):
+        self.scored.load_state_dict(state["network"])
+        for module, saved in zip(self._modules(), state["modules"], strict=True):
             module.load_state_dict(saved)
         for player, saved in zip(self.players, state["optimizers"], strict=True):
             restore(player, saved, self.device)
@@ -246,7 +248,7 @@ class GanTraining(Training):
         self.losses.copy_(state["losses"])
 
     def _modules(self) -> tuple[nn.Module, ...]:
-        return self.generator, self.discriminator, self.loss, self.scored
+        return self.generator, self.discriminator, self.loss
 
 
 def _copy_to_score(generator: nn.Module, attached: Any) -> tuple[nn.Module, Any]:
