@@ -61,6 +61,9 @@ def extractor(name: str, *, dataset: "Dataset | None", device: torch.device | st
     "inception" and "efficientnet_lite0" bring their weights. "classifier" is trained on the data set,
     "pixels" are its principal components: both are made once and kept. A Mistake says what is missing:
     weights that are not here, labels, a data set.
+
+    >>> extractor("efficientnet_lite0", dataset=None, device="cpu").dim
+    1280
     """
     place = torch.device(device)
     if name == "classifier":
@@ -92,7 +95,6 @@ class Classifier(Extractor):
     """64 features of a classifier trained on the data set; `accuracy` is that on pictures held out."""
 
     name = "classifier"
-    at_once = 256
 
     def __init__(self, dataset: "Dataset", device: torch.device) -> None:
         if dataset.classes < 2:
@@ -104,14 +106,22 @@ class Classifier(Extractor):
         self.files, self.device = {file: self.digest}, device
         self.accuracy = float(arrays.pop("accuracy"))
         self.shape = tuple(dataset.images.shape[1:])
-        network = SmallClassifier(self.shape[0], self.shape[1], dataset.classes)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        self.at_once = max(2**16 // self.shape[1] ** 2, 1)  # activations that fit into a CPU's cache
+        with torch.device("meta"):  # without weights: initialising them would draw from the global generator
+            network = SmallClassifier(self.shape[0], self.shape[1], dataset.classes)
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        network.load_state_dict(weights, assign=True)
         self.network = network.requires_grad_(False).eval().to(device)
         self.dim = network.last.out_features
 
     @staticmethod
     def _made(dataset: "Dataset") -> Arrays:
-        network, accuracy = train_classifier(dataset.images, dataset.labels, dataset.classes)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # it is small, so others barely help; and their number would change its bits
+        try:
+            network, accuracy = train_classifier(dataset.images, dataset.labels, dataset.classes)
+        finally:
+            torch.set_num_threads(threads)
         weights: Arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         return weights | {"accuracy": np.array(accuracy)}
 

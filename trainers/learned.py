@@ -1,5 +1,7 @@
 """Features learned from the data themselves: a small classifier's, and principal components; pure."""
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,8 @@ RECIPE = 1  # raise it with any change of what this file makes: what another rec
 
 WIDTH = 64  # features of the classifier
 COMPONENTS = 32  # of the pixels
-MOST_FITTED = 10_000  # pictures that principal components are estimated from
+MOST_FITTED = 10_000  # pictures that principal components are estimated from,
+MOST_VALUES = 2**25  # and their values: a quarter of a gigabyte
 
 _BATCH, _RATE = 128, 4e-3
 _EPOCHS, _MOST_STEPS = 20, 1500  # whichever ends first
@@ -29,7 +32,6 @@ class SmallClassifier(nn.Module):
 
     def __init__(self, channels: int, size: int, classes: int, *, normalised: bool = False) -> None:
         super().__init__()
-        self.shape = (channels, size, classes)
         inputs, outputs, stride = channels, 16, 1
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         while True:
@@ -56,14 +58,12 @@ class SmallClassifier(nn.Module):
 
     def plain(self) -> "SmallClassifier":
         """The same function in evaluation, its normalisation folded into the convolutions."""
-        self.eval()
-        plain = SmallClassifier(*self.shape)
-        for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+        plain = copy.deepcopy(self).requires_grad_(False).eval()
+        for index, (convolution, norm) in enumerate(zip(plain.convolutions, plain.norms, strict=True)):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 plain.convolutions[index] = fuse_conv_bn_eval(convolution, norm)
-        plain.last.load_state_dict(self.last.state_dict())
-        plain.head.load_state_dict(self.head.state_dict())
-        return plain.requires_grad_(False).eval()
+                plain.norms[index] = nn.Identity()
+        return plain.requires_grad_(False)
 
 
 def train_classifier(
@@ -73,6 +73,11 @@ def train_classifier(
 
     images: N×C×S×S, uint8, on the CPU; labels: N, int64, in [0, classes). At least 2 pictures. The same seed
     gives the same weights on the same kind of machine with as many threads.
+
+    >>> pictures = torch.arange(20).remainder(2).mul(255).byte().view(20, 1, 1, 1).expand(20, 1, 8, 8)
+    >>> network, accuracy = train_classifier(pictures, torch.arange(20) % 2, 2)
+    >>> network.features(pictures).shape, accuracy
+    (torch.Size([20, 64]), 1.0)
     """
     generator = torch.Generator().manual_seed(seed)
     with DrawFrom(generator):
@@ -105,17 +110,21 @@ def principal_components(images: Tensor, *, seed: int = 0) -> tuple[NDArray[np.f
     """The mean picture (C·S·S) and the first K directions of most variance (K×C·S·S, orthonormal rows).
 
     images: N×C×S×S, uint8, on the CPU; read as [0, 1]. K is 32, or the rank of the data where that is lower.
-    ValueError where all pictures are the same. Of more than 10,000 pictures so many are drawn.
+    ValueError where all pictures are the same. Of more than 10,000 pictures so many are
+    drawn, of large ones fewer: 32 million values in all, but 320 pictures at least.
+
+    >>> black_and_white = torch.tensor([0, 255]).byte().view(2, 1, 1, 1).expand(2, 1, 8, 8)
+    >>> mean, components = principal_components(black_and_white)
+    >>> mean.shape, components.shape
+    ((64,), (1, 64))
     """
     from sklearn.decomposition import PCA  # seconds to import, and needed where they are made alone
 
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST_FITTED])
+    most = max(min(MOST_FITTED, MOST_VALUES // images[0].numel()), 10 * COMPONENTS)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:most])
     pixels = images.flatten(1).numpy()[chosen].astype(np.float64) / 255
+    if (pixels == pixels[0]).all():
+        raise ValueError(f"all {len(pixels)} pictures are the same, so they have no principal component")
     pca = PCA(min(COMPONENTS, *pixels.shape), random_state=seed).fit(pixels)
-    variances = pca.explained_variance_
-    kept = variances > 1e-10 * variances[0]
-    if not variances[0] > 1e-12:
-        raise ValueError(
-            f"all {len(images)} pictures are the same, so their pixels have no principal component"
-        )
+    kept = pca.explained_variance_ > 1e-10 * pca.explained_variance_[0]
     return pca.mean_.astype(np.float32), pca.components_[kept].astype(np.float32)

