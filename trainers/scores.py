@@ -136,6 +136,14 @@ def scores(
 
     expected: prepared file → SHA-256, as `prepare` gave them for the study; empty: nothing is checked. Where
     a file here is another than the study's, a Mistake says so: its distances would not compare.
+
+    >>> from trainers import datasets
+    >>> options = GanOptions(data="digits", size=8, objective="fd_pixels", network={"blocks": 2})
+    >>> digits = datasets.load("digits", size=8)
+    >>> [score] = scores(options, digits, "cpu", prepare(options, digits))
+    >>> measured = score.measure([digits.images])
+    >>> list(measured), measured["fd_pixels"] < 1e-9
+    (['fd_pixels', 'kd_pixels'], True)
     """
     found = []
     for distance in options.distances():
@@ -150,7 +158,8 @@ def _check(files: Mapping[str, str], expected: Mapping[str, str]) -> None:
     for file, digest in files.items():
         if not expected or expected.get(file) == digest:
             continue
-        told = f"has the SHA-256 {digest[:12]}…" if file in expected else "is none of the study's"
+        other = f"has the SHA-256 {digest[:12]}…"
+        told = other if file in expected else "is none of the study's (other data, or versions)"
         raise Mistake(
             f"{folder() / file} {told}, but distances compare only where all trainings use the files that "
             f"the study began with: copy them there, or name a folder that all machines share with {PLACE}"
