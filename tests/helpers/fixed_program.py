@@ -1,8 +1,11 @@
 """What a step must not do, refused: waiting for the device, and copies between devices."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,7 +26,10 @@ class RefuseCopies(TorchDispatchMode):
 class RefuseTheHost(TorchFunctionMode):
     """Refuses the calls that bring values to the host, which here, on the CPU, copy nothing."""
 
-    calls = (Tensor.cpu, Tensor.to, Tensor.numpy, Tensor.item, Tensor.tolist, Tensor.cuda)
+    calls = (
+        Tensor.cpu, Tensor.to, Tensor.numpy, Tensor.item, Tensor.tolist, Tensor.cuda,
+        Tensor.__float__, Tensor.__int__, Tensor.__bool__, Tensor.__index__, Tensor.__complex__,
+    )  # fmt: skip
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -31,3 +37,10 @@ class RefuseTheHost(TorchFunctionMode):
         if func in self.calls:
             raise RuntimeError(f"{func} waits for the device")
         return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Tensors without values: what needs one, or brings it to another device or the host, raises."""
+    with FakeTensorMode(allow_non_fake_inputs=True), RefuseTheHost(), RefuseCopies():
+        yield

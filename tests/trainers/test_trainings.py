@@ -1,20 +1,18 @@
 """The contract that every training of ours keeps; a new one joins the lists in helpers/trainings.py."""
 
-import contextlib
 import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import trainings
+from fixed_program import watched
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import PLANS, TRAININGS, Dies, bits, plain
 
@@ -144,42 +142,6 @@ def test_global_random_state_is_neither_used_nor_changed(task: str) -> None:
 
 
 # --- a step is a fixed program ---------------------------------------------------------------------
-
-
-class RefuseCopies(TorchDispatchMode):
-    """Refuses what moves data between devices, which fake tensors let pass."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        devices = {item.device for item in (*args, result) if isinstance(item, Tensor)}
-        if len(devices) > 1:
-            raise RuntimeError(f"{func} copies between {devices}")
-        return result
-
-
-class RefuseTheHost(TorchFunctionMode):
-    """Refuses the calls that bring values to the host, which here, on the CPU, copy nothing."""
-
-    calls = (
-        Tensor.cpu, Tensor.to, Tensor.numpy, Tensor.item, Tensor.tolist, Tensor.cuda,
-        Tensor.__float__, Tensor.__int__, Tensor.__bool__, Tensor.__index__, Tensor.__complex__,
-    )  # fmt: skip
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in self.calls:
-            raise RuntimeError(f"{func} waits for the device")
-        return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def watched() -> Iterator[None]:
-    """Tensors without values: what needs one, or brings it to another device or the host, raises."""
-    with FakeTensorMode(allow_non_fake_inputs=True), RefuseTheHost(), RefuseCopies():
-        yield
 
 
 @TASK
