@@ -19,9 +19,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainers import datasets
 from trainers import scores as scores_
 from trainers.gan_options import GanOptions
-from trainers.losses.build import LOSSES
+from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
-from trainers.networks.build import DrawFrom, build_pair
+from trainers.networks.build import build_pair
 from trainers.plan import Plan
 from trainers.scores import measure, scores
 from trainers.settings import Mistake
@@ -123,8 +123,7 @@ class GanTraining(Training):
         self.generator, self.discriminator = build_pair(
             options.network, size=options.size, channels=self.images.shape[1], generator=drawn_once
         )
-        with DrawFrom(drawn_once):
-            self.loss = LOSSES[options.loss](self.discriminator)
+        self.loss = build_loss(options.loss, network=self.discriminator, generator=drawn_once)
         for module in (self.generator, self.discriminator, self.loss):
             module.to(self.device)
         self.attached = attach(self.generator, plan.settings, observe=self.generator.sites)
