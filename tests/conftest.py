@@ -1,6 +1,9 @@
 """What all tests share: one thread a library, no telemetry, nobody's MLflow server, one Ray for who asks."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +15,9 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     RAY_AIR_NEW_OUTPUT="0",
+    SPARSITY_TUNER_CACHE=tempfile.mkdtemp(prefix="sparsity-tuner-tests-"),
 )
+atexit.register(shutil.rmtree, os.environ["SPARSITY_TUNER_CACHE"], ignore_errors=True)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 from trainers.settings import Mistake
 from tuner.session import Command, Session
+from tuner.states import RUNNING
 
 if TYPE_CHECKING:
     from trainers.plan import Plan
@@ -35,6 +37,7 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
 
     settings = load(file)
     task, plan = _task_and_plan(file, settings, spec)
+    plan = _prepared_here(task, plan)
     if seed is None:
         kept = settings.provenance.get("seed")
         seed = kept if isinstance(kept, int) and kept >= 0 else 0
@@ -69,6 +72,21 @@ def _task_and_plan(file: str, settings: "SettingsFile", spec: str | None) -> "tu
         extras = _extras(settings) if settings.task == wanted.task else {}
         return task, wanted.plan_with(settings.sites, extras)
     return task, plan_from_json(settings.plan, settings=settings.sites)
+
+
+def _prepared_here(task: "Task", plan: "Plan") -> "Plan":
+    """The plan with what this machine prepares for it, and a warning where that is not the study's own."""
+    from trainers.tasks import prepared_of
+
+    found = prepared_of(task, plan)
+    other = {name for name, _ in found.items() ^ plan.prepared.items()}
+    if plan.prepared and other:
+        print(
+            f"This machine has another {', '.join(sorted(other))} than the study, so this training is like "
+            "its own and not equal to it.",
+            file=sys.stderr,
+        )
+    return plan.model_copy(update={"prepared": found})
 
 
 def _extras(settings: "SettingsFile") -> dict[str, float]:
@@ -231,7 +249,7 @@ def _listed(root: Path, name: str) -> tuple[str, ...]:
     except (Mistake, RuntimeError) as error:
         return (name, "", str(error), "", "", "")
     rows, spec = study.record.rows(), study.spec
-    ended = sum(row.role == "proposal" and row.state != "RUNNING" for row in rows)
+    ended = sum(row.role == "proposal" and row.state != RUNNING for row in rows)
     now = standing(rows, spec.direction())
     leader, gap = "", ""
     if now is not None:

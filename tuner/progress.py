@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tuner.screen import failure_line, leader_line, status, time_left, timing
+from tuner.states import RUNNING
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -92,7 +93,7 @@ class Progress:
     def _print(self, *, at_once: bool) -> None:
         if self._seen is None:
             return
-        ended = sum(row.state != "RUNNING" for row in self._seen[0])
+        ended = sum(row.state != RUNNING for row in self._seen[0])
         early = self._printed_at is not None and self._at - self._printed_at < self._every
         if ended != self._printed and (at_once or not early):
             print(" | ".join(self._lines()), file=self._stream, flush=True)

@@ -28,8 +28,9 @@ from ray.tune.search import Searcher
 
 from trainers.settings import Mistake
 from tuner.record import Record
-from tuner.rows import OUT_OF_MEMORY, RUNNING, Row
+from tuner.rows import Row
 from tuner.sections import Resources
+from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.trial import TrialActor, why_it_failed
 
 METRIC = "metrics/"

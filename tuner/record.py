@@ -20,9 +20,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_spaces import extras as extras_space
 from trainers.settings import Mistake, Regularizer, to_json
 from tuner import pruning
-from tuner.rows import DIVERGED, EVALUATION, OUT_OF_MEMORY, RUNNING, STATES, Recorded, Row, row_of
+from tuner.rows import EVALUATION, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
 from tuner.spec import StudySpec
+from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
 
 SCHEMA = 1
 ROLES = ("proposal", "baseline", "confirmation", "pilot")

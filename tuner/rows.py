@@ -6,16 +6,14 @@ from datetime import datetime
 from optuna.trial import FrozenTrial, TrialState
 
 from trainers.settings import Regularizer, from_json
+from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
-RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
 STATES = {
     TrialState.RUNNING: RUNNING,
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: PRUNED,
     TrialState.FAIL: FAILED,
 }
-# Why a trial is PRUNED whose plan cannot be trained at all; Optuna ranks such a trial behind all others.
-DIVERGED, OUT_OF_MEMORY = "diverged", "out of memory"
 EVALUATION = "evaluation:"  # begins the name of the attribute that holds one
 
 

@@ -12,9 +12,9 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
-from trainers.plan import Frozen, Plan, one_sentence
+from trainers.plan import Frozen, Plan, Prepared, one_sentence
 from trainers.settings import Mistake, Regularizer, strength_of
-from trainers.tasks import find_task, make_plan, metric_of, sites_of
+from trainers.tasks import companions_of, find_task, make_plan, measured_of, metric_of, sites_of
 from tuner.sampling import check_sampler
 from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Whole
 from tuner.spec_file import apply_overrides, plain, read_source, seconds
@@ -77,6 +77,9 @@ class StudySpec(Frozen):
     )
     time: Duration = Field(default=None, description="no trial starts after it: 30m, 2h; null: no limit")
     uuid: Text | None = Field(default=None, description="written by the program; leave it null")
+    prepared: Prepared = Field(
+        default={}, description="written by the program: what all trials share, with its SHA-256"
+    )
 
     @model_validator(mode="after")
     def _checked(self) -> StudySpec:
@@ -122,6 +125,7 @@ class StudySpec(Frozen):
             extras=extras,
             evaluate_at=self.evaluate_at(),
             checkpoint_every=seconds(self.checkpoint_every),
+            prepared=self.prepared,
         )
 
     def metric(self) -> str:
@@ -131,6 +135,14 @@ class StudySpec(Frozen):
     def direction(self) -> Literal["minimize", "maximize"]:
         """`minimize` or `maximize`."""
         return find_task(self.task).direction
+
+    def measured(self) -> str:
+        """How that is measured, in one clause; empty where the task does not say."""
+        return measured_of(find_task(self.task), self.plan_with({}, {}))
+
+    def companions(self) -> tuple[str, ...]:
+        """The metrics that are shown beside it."""
+        return companions_of(find_task(self.task), self.plan_with({}, {}))
 
     def sparsity_space(self) -> SparsitySpace:
         """The space that a frozen spec searches."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainers.settings import Regularizer, to_json
+from tuner.states import RUNNING
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -61,7 +62,7 @@ def is_done(rows: Iterable["Row"], budget: "Budget") -> bool:
     """Whether every trial that the budget asks for is there and none is RUNNING."""
     rows = list(rows)
     proposed, measured = (sum(row.role == role for row in rows) for role in ("proposal", "baseline"))
-    ended = all(row.state != "RUNNING" for row in rows)
+    ended = all(row.state != RUNNING for row in rows)
     return ended and proposed >= budget.trials and measured >= budget.baseline_seeds
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.settings import Mistake
+from tuner import shared
 from tuner import tracking as tracking_
 from tuner.confirm import Confirmation
 from tuner.folder import (
@@ -29,10 +30,11 @@ from tuner.folder import (
 from tuner.lock import StudyLock
 from tuner.pairs import confirmations, missing_members, winners
 from tuner.record import Record
-from tuner.rows import COMPLETE, RUNNING, Row
+from tuner.rows import Row
 from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.standing import is_done
+from tuner.states import COMPLETE, RUNNING
 from tuner.storage import LOG, Storage, place
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Study:
         self.name, self.uuid = record.spec.name, record.uuid
         self.lag = 0
         self._tracking = tracking
+        self._is_new = False  # what its trials share was made a moment ago
 
     @property
     def spec(self) -> StudySpec:
@@ -237,6 +240,11 @@ class Study:
     ) -> None:
         from tuner.queue import drain
 
+        if self._is_new:
+            shared.bring(self.spec.prepared, self.storage)
+        else:
+            shared.checked(self.spec, self.storage)
+        self._is_new = False
         started = clock.time()
         tracker = self._track()
 
@@ -299,8 +307,11 @@ def run(
 
     with cluster(address):
         slots(frozen.resources)
+        frozen = shared.begun(frozen)
         frozen = settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
-        return Study(folder, create(frozen, folder)).resume(time=time, address=address, progress=progress)
+        study = Study(folder, create(frozen, folder))
+        study._is_new = True
+        return study.resume(time=time, address=address, progress=progress)
 
 
 def open_study(name: str, *, root: str | Path = "studies", tracking: str | None = None) -> Study:

@@ -21,7 +21,8 @@ from ray.exceptions import RayActorError
 
 from trainers.settings import Mistake
 from trainers.tasks import find_task, make_plan
-from tuner.rows import OUT_OF_MEMORY
+from tuner import shared
+from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, Storage
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class OpenTrial:
     def _next(self) -> dict[str, Any]:
         try:
             if self._evaluations is None:
-                self._evaluations = _begin(self._job, self._folder)
+                self._evaluations = _begin(self._job, self._folder, self._storage)
             return self._report(next(self._evaluations, None))
         except Exception as error:
             traceback.print_exc()
@@ -200,13 +201,14 @@ def checked(evaluation: "Evaluation") -> tuple[int, dict[str, float]]:
     return step, metrics
 
 
-def _begin(job: dict[str, Any], folder: Path) -> "Iterator[Evaluation]":
+def _begin(job: dict[str, Any], folder: Path, storage: Storage) -> "Iterator[Evaluation]":
     sys.path.extend(path for path in job["path"] if path not in sys.path)
     _set_threads(int(job["cpu"]))
     task = find_task(job["task"])
     plan = make_plan(task, **job["plan"])
     device = "cuda" if job["gpu"] else "cpu"
     print(f"{job['label']} on {socket.gethostname()}, process {os.getpid()}, {device}, seed {job['seed']}")
+    shared.fetch(plan.prepared, storage)
     return iter(task.train(plan, seed=job["seed"], device=device, folder=folder))
 
 

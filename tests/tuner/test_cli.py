@@ -289,6 +289,22 @@ def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:
     assert (shell.folder / "trained" / "settings-seed5" / "checkpoint.pt").is_file()
 
 
+def test_train_warns_where_this_machine_prepares_something_else(shell: Shell) -> None:
+    from trainers.tasks import find_task, make_plan, prepared_of
+
+    options = {"size": 32, "network": {"width": 4, "scales": 2, "input_channels": 4}}
+    plan = make_plan(find_task("dip"), options, evaluate_at=(3,))
+    for prepared, told in (
+        (prepared_of(find_task("dip"), plan), ""),
+        ({"picture": "0" * 64}, "another picture than the study, so this training is like its own"),
+    ):
+        plan = make_plan(find_task("dip"), options, evaluate_at=(3,), prepared=prepared)
+        file = exported(shell.folder, plan=plan.model_dump(mode="json", exclude={"settings"}))
+        status, out, err = shell.run("train", "--settings", file)  # the same training both times
+        assert status == 0 and told in err and len(err.splitlines()) == bool(told)
+        assert "step 3: psnr (oracle) " in out
+
+
 def test_train_with_a_spec_keeps_the_extras_that_were_found_with_the_settings(
     shell: Shell, picture_spec: Path
 ) -> None:

@@ -173,6 +173,7 @@ def test_what_is_compared_and_what_is_not() -> None:
     for same in (
         {"budget": {"trials": 99}, "search": {"startup_trials": first.search.startup_trials}},
         {"resources": {"cpu": 2}, "retries": 0, "time": "1h", "checkpoint_every": 9, "uuid": "u"},
+        {"prepared": {"data": "0" * 64}},
         {"storage": "s3://x", "tracking": "sqlite:///x", "database": "postgresql://x/y"},
         {"plan": {"lr": 0.1}, "space": {"sites": ["code", "thin", "h0"]}},
     ):

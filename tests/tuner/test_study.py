@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from trainers import prepared, settings
 from trainers.settings import Mistake
 from tuner.sections import Resources
 from tuner.study import Study, open_study, run
@@ -126,6 +128,54 @@ def test_a_sync_that_fails_says_so(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("no database")
     with pytest.raises(RuntimeError, match=r"MLflow at sqlite:.* lags behind"):
         study.sync()
+
+
+# what all trials share
+
+
+def sharing(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A study of `tests/helpers/sharing.py`; its text and what was made of it lie in `folder`."""
+    if not (folder / "text.txt").exists():
+        (folder / "text.txt").write_text("the same all along")
+    return spec(task="sharing:TASK", plan={"text": str(folder / "text.txt")}, **changes)
+
+
+def test_what_trials_share_is_made_once_kept_and_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(prepared.PLACE, str(tmp_path / "driver"))  # the workers have a folder of their own
+    study = run(sharing(tmp_path), root=tmp_path / "root")
+    assert {row.state for row in study.record.rows()} <= {"COMPLETE", "PRUNED"}
+    (name,) = (path.name for path in (tmp_path / "driver").glob("*.npz"))
+    assert study.spec.prepared.keys() == {name, "text"}
+    assert study.spec.prepared[name] == prepared.sha256_of(name)
+    assert yaml.safe_load((study.folder / "spec.yaml").read_text())["prepared"] == study.spec.prepared
+    assert (study.folder / "trials" / "prepared" / name).is_file()
+    file = settings.load(study.export())
+    assert file.plan["prepared"] == study.spec.prepared
+    study.resume(trials=4)
+    assert study.record.row("proposal", 3).state in ("COMPLETE", "PRUNED")
+    assert (tmp_path / "made.txt").read_text() == "made\n"
+    study.delete()
+    assert not study.folder.exists()
+
+
+def test_what_cannot_be_prepared_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    missing = spec(task="sharing:TASK", plan={"text": "nowhere"})
+    with pytest.raises(Mistake, match="text is 'nowhere', but there is no such file"):
+        run(missing, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_whose_data_changed_is_not_gone_on_with(tmp_path: Path) -> None:
+    study = run(sharing(tmp_path), root=tmp_path / "root")
+    (tmp_path / "text.txt").write_text("another")
+    with pytest.raises(Mistake, match=r"text has the SHA-256 .* put the old one back"):
+        study.resume(trials=4)
+    assert len(study.record.rows("proposal")) == 3
+    (tmp_path / "text.txt").write_text("the same all along")
+    study.resume()
+    assert study.record.row("proposal", 3).state in ("COMPLETE", "PRUNED")
 
 
 def test_the_ray_client_is_refused_with_the_way_that_works(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""What all trials of a study share (`Task.prepare`): made by its driver, kept beside the trials' folders, and
+brought to each worker that lacks it.
+
+Its names and SHA-256 stand in the frozen spec and, through the plan, in every checkpoint and exported file.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from trainers import prepared as cache
+from trainers.settings import Mistake
+from trainers.tasks import find_task, prepared_of
+from tuner.storage import Storage
+
+if TYPE_CHECKING:
+    from tuner.spec import StudySpec
+
+FOLDER = "prepared"  # in the storage
+_FILE = ".npz"  # ends the name of a file; any other name is that of a fingerprint, which has nothing to bring
+
+
+def begun(frozen: "StudySpec") -> "StudySpec":
+    """The spec of a new study with what its trials share, which is made where it is not there yet."""
+    bare = frozen.model_copy(update={"prepared": {}})  # as with the uuid, what a user wrote there is nothing
+    shared = prepared_of(find_task(bare.task), bare.plan_with({}, {}))
+    return bare.model_copy(update={"prepared": shared})
+
+
+def checked(spec: "StudySpec", storage: Storage) -> None:
+    """Before a study goes on: its files are at hand here, and what it shares is still what it began with.
+
+    Raises:
+        Mistake: it is not, so every trial to come would be refused; or nobody has its files any more.
+    """
+    if spec.prepared:
+        bring(spec.prepared, storage)
+        fetch(spec.prepared, storage)
+        plan = spec.plan_with({}, {})
+        plan.refuse_another(prepared_of(find_task(spec.task), plan))
+
+
+def bring(shared: Mapping[str, str], storage: Storage) -> None:
+    """Put the files among them into the storage, as far as they are not there whole.
+
+    Raises:
+        Mistake: neither the storage nor this machine has one of them.
+    """
+    for name, digest in _files(shared).items():
+        if _digest(_stored(name, storage)) == digest:
+            continue
+        if cache.sha256_of(name) != digest:
+            raise Mistake(
+                f"the study was begun with {name} of SHA-256 {digest[:12]}…, which is neither in its storage "
+                f"{storage.where!r} nor here as {str(cache.path_of(name))!r}: go on where it is, or begin "
+                "another study"
+            )
+        storage.put(f"{FOLDER}/{name}", cache.path_of(name))
+
+
+def fetch(shared: Mapping[str, str], storage: Storage) -> None:
+    """Bring the files among them from the storage to this machine, as far as it lacks them or has others.
+
+    Raises:
+        RuntimeError: the storage does not have them, or not as they were.
+    """
+    for name, digest in _files(shared).items():
+        if cache.sha256_of(name) == digest:
+            continue
+        content = _stored(name, storage)
+        if _digest(content) != digest:
+            state = "is damaged" if content else "is not there"
+            raise RuntimeError(
+                f"{FOLDER}/{name} in the storage {storage.where!r} {state}: `resume` on a machine that has "
+                "that file brings it again"
+            )
+        _keep(name, content)
+
+
+def _files(shared: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in shared.items() if name.endswith(_FILE)}
+
+
+def _stored(name: str, storage: Storage) -> bytes:
+    """What the storage has of the file; nothing where it does not have it."""
+    try:
+        with storage.local(f"{FOLDER}/{name}") as path:
+            return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _keep(name: str, content: bytes) -> None:
+    """Put a file that another machine has made among the prepared ones, whole or not at all."""
+    target = cache.path_of(name)
+    temporary = target.with_name(f".{name}-{os.getpid()}-{uuid4().hex}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
