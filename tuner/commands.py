@@ -10,6 +10,7 @@ import click
 
 from trainers.settings import Mistake
 from tuner.session import Command, Session
+from tuner.states import RUNNING
 
 if TYPE_CHECKING:
     from tuner.spec import StudySpec
@@ -166,9 +167,9 @@ def confirm(session: Session, name: str, top: int, seeds: int, address: str | No
         confirmations = study.confirm(top, seeds, address=address, progress=progress)
     for one in confirmations:
         row = study.record.row("proposal", one.proposal)
-        print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras))}")
+        print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras), study.spec.measured())}")
     _tell_lag(session, study)
-    if any(row.state == "RUNNING" for row in study.record.rows("confirmation")):
+    if any(row.state == RUNNING for row in study.record.rows("confirmation")):
         raise KeyboardInterrupt
     print(f"\nExport it: {session.commands.line('export', study.name)}")
     return 0

@@ -13,7 +13,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 LEVEL = 0.95
@@ -52,6 +52,15 @@ class AtStep:
     high: float | None = None
     p: float | None = None
 
+    def texts(self) -> tuple[str, ...]:
+        """A line of `Confirmation.table`."""
+        means = ["–" if mean is None else f"{mean:.4g}" for mean in (self.winner, self.baseline)]
+        difference = "–" if self.difference is None else f"{self.difference:+.3g}"
+        unknown = self.low is None or self.high is None
+        interval = "–" if unknown else f"{self.low:+.3g} to {self.high:+.3g}"
+        p = "–" if self.p is None else f"{self.p:.2g}"
+        return (str(self.step), str(self.pairs), *means, difference, interval, p)
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -60,7 +69,8 @@ class Confirmation:
     `winners` is how many winners the intervals cover together. `target` is the baseline's mean at the last
     step; `reach` and `baseline_reach` are the median steps at which a member first had it (the upper one of
     an even number; None: most never had it). `diverged` counts winners and baselines that did, `missing`
-    pairs without an end; `oracle` says that the metric could not be known in earnest.
+    pairs without an end; `oracle` says that the metric could not be known in earnest. `companions` has, for
+    each metric that stands beside it, the comparison at the last step; no verdict follows from it.
     """
 
     proposal: int
@@ -78,6 +88,7 @@ class Confirmation:
     baseline_reach: int | None
     steps: tuple[AtStep, ...]
     oracle: bool = False
+    companions: Mapping[str, AtStep] = field(default_factory=dict)
 
     @property
     def last(self) -> AtStep:
@@ -103,7 +114,7 @@ class Confirmation:
     def table(self) -> list[tuple[str, ...]]:
         """A heading and one line a step, as texts: step, pairs, both means, difference, interval, p."""
         heading = ("step", "pairs", "winner", "baseline", "difference", "95% interval", "p (Holm)")
-        return [heading, *(_texts(one) for one in self.steps)]
+        return [heading, *(one.texts() for one in self.steps)]
 
 
 def compare(
@@ -268,11 +279,3 @@ def _reach(members: Sequence[Mapping[int, float]], target: float | None, sign: i
     ]
     middle = statistics.median_high(first)
     return None if middle == math.inf else int(middle)
-
-
-def _texts(one: AtStep) -> tuple[str, ...]:
-    means = ["–" if mean is None else f"{mean:.4g}" for mean in (one.winner, one.baseline)]
-    difference = "–" if one.difference is None else f"{one.difference:+.3g}"
-    interval = "–" if one.low is None or one.high is None else f"{one.low:+.3g} to {one.high:+.3g}"
-    p = "–" if one.p is None else f"{one.p:.2g}"
-    return (str(one.step), str(one.pairs), *means, difference, interval, p)

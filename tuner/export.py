@@ -23,6 +23,7 @@ from trainers.settings import Mistake, SettingsFile
 from tuner import tracking as names
 from tuner.exported import compared, downloaded
 from tuner.query import Found, answered, find_study, found, tracking_of
+from tuner.states import COMPLETE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -167,7 +168,7 @@ def _run_of_id(client: "MlflowClient", run_id: str) -> "Run | None":
 
 def _only_complete(run: "Run") -> "Run":
     state, label = run.data.tags[names.STATE], run.data.tags[names.TRIAL]
-    if state != "COMPLETE":
+    if state != COMPLETE:
         raise Mistake(
             f"trial {label} of study {run.data.tags[names.STUDY]!r} is {state}, so it has no value at the "
             "last step: export a COMPLETE one"

@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -35,18 +35,22 @@ MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
 _PACKAGES = ("sparsity-tuner", "torch", "numpy", "scikit-image", "ray", "optuna", "mlflow")
 
 
-def baseline_of(rows: Iterable["Row"]) -> dict[str, Any] | None:
+def baseline_of(rows: Iterable["Row"], companions: Sequence[str] = ()) -> dict[str, Any] | None:
     """What the COMPLETE baselines reached, as {mean, sd, seeds, step, metrics}; None where there is none.
 
-    `sd` is None for one seed. `metrics` has each site's measures, averaged over the baselines at the last
-    step, by names as `runs.safe` writes them: SITE.density, SITE.hoyer, …
+    `sd` is None for one seed. `metrics` has the companions and each site's measures, averaged over the
+    baselines at the last step, by names as `runs.safe` writes them: SITE.density, SITE.hoyer, …
     """
     done = [row for row in rows if row.role == "baseline" and row.value is not None]
     known = standing.baseline(done)
     if known is None:
         return None
     last = [row.evaluations[-1] for row in done]
-    measured = [name for name in last[0].metrics if name.rpartition(".")[2] in MEASURES and "." in name]
+    measured = [
+        name
+        for name in last[0].metrics
+        if name in companions or (name.rpartition(".")[2] in MEASURES and "." in name)
+    ]
     means = {name: statistics.fmean(one.metrics.get(name, math.nan) for one in last) for name in measured}
     return {
         "mean": known.mean,
@@ -71,6 +75,25 @@ def attained_of(
     0.1
     """
     return {site: _measures(site, metrics) | _beside(site, baseline) for site in sites}
+
+
+def companions_of(
+    names: Iterable[str], metrics: Mapping[str, float], baseline: Mapping[str, Any] | None
+) -> dict[str, dict[str, float | None]]:
+    """The metrics that stand beside the one that is optimised, each beside the baseline's own.
+
+    Args:
+        names: of these metrics.
+        metrics, baseline: as for `attained_of`.
+
+    >>> companions_of(["fd_pixels"], {"fd_pixels": 2.0}, {"metrics": {"fd_pixels": 3.0}})
+    {'fd_pixels': {'value': 2.0, 'baseline': 3.0}}
+    """
+    own = (baseline or {}).get("metrics", {})
+    return {
+        name: {"value": finite(metrics.get(safe(name))), "baseline": finite(own.get(safe(name)))}
+        for name in names
+    }
 
 
 def _measures(site: str, metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -118,6 +141,7 @@ def settings_file_of(
             "seed": row.seed,
             "data": _data_of(plan, find_task(spec.task).data),
             "oracle": spec.metric() in ORACLES,
+            "measured": spec.measured() or None,
             "versions": _versions(),
             "commit": _commit(),
         },

@@ -1,13 +1,14 @@
 """Which pairs of winner and baseline a confirmation takes, and what the record's rows say of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainers.settings import Mistake, Regularizer
 from trainers.tasks import ORACLES, find_task
 from tuner.confirm import Confirmation, Pair, compare
 from tuner.standing import identity, identity_of, leaders
+from tuner.states import COMPLETE, FAILED, PRUNED
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -52,7 +53,7 @@ def missing_members(
     """
     if seeds < 1:
         raise Mistake(f"--seeds is {seeds}, but it has to be a whole number of at least 1")
-    kept = [row for row in rows if row.role == "confirmation" and row.state != "FAILED"]
+    kept = [row for row in rows if row.role == "confirmation" and row.state != FAILED]
     there = {(identity(row), row.pair) for row in kept}
     wanted = []
     for pair in range(seeds):
@@ -70,24 +71,34 @@ def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation
     rows = list(rows)
     members: dict[str, dict[int, Row]] = {}
     for row in rows:
-        if row.role == "confirmation" and row.pair is not None and row.state != "FAILED":
+        if row.role == "confirmation" and row.pair is not None and row.state != FAILED:
             members.setdefault(identity(row), {})[row.pair] = row
     numbers = {identity(row): row.number for row in leaders(rows, spec.direction(), distinct=True)}
     baseline = members.pop(identity_of({}, {}), {})
-    metric = spec.metric()
-    pairs = {
-        numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
-        for identity, of in members.items()
-        if identity in numbers
-    }
-    return compare(
-        pairs,
-        metric=metric,
-        direction=spec.direction(),
-        steps=spec.evaluate_at(),
-        scope=find_task(spec.task).scope,
-        oracle=metric in ORACLES,
-    )
+
+    def by(metric: str) -> list[Confirmation]:
+        pairs = {
+            numbers[identity]: [_pair(row, baseline.get(pair), metric) for pair, row in sorted(of.items())]
+            for identity, of in members.items()
+            if identity in numbers
+        }
+        return compare(
+            pairs,
+            metric=metric,
+            direction=spec.direction(),
+            steps=spec.evaluate_at(),
+            scope=find_task(spec.task).scope,
+            oracle=metric in ORACLES,
+        )
+
+    found = by(spec.metric())
+    for name in spec.companions():
+        beside = by(name)
+        found = [
+            replace(one, companions={**one.companions, name: other.last})
+            for one, other in zip(found, beside, strict=True)
+        ]
+    return found
 
 
 def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:
@@ -95,6 +106,6 @@ def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:
 
 
 def _values(row: "Row | None", metric: str) -> dict[int, float] | None:
-    if row is None or row.state not in ("COMPLETE", "PRUNED"):
+    if row is None or row.state not in (COMPLETE, PRUNED):
         return None
-    return {one.step: one.metrics[metric] for one in row.evaluations}
+    return {one.step: one.metrics[metric] for one in row.evaluations if metric in one.metrics}

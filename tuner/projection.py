@@ -26,6 +26,7 @@ from tuner.pairs import confirmations
 from tuner.points import baseline_points, milliseconds, parameters, points, strengths
 from tuner.runs import Run, experiment_of
 from tuner.standing import is_done, leaders
+from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tuner.spec import StudySpec
     from tuner.storage import Storage
 
-_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAILED": "FAILED", "RUNNING": "RUNNING"}
+_STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAILED: FAILED, RUNNING: RUNNING}
 _KEPT_CHECKPOINTS = 3
 _LONGEST_REASON = 1000
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
@@ -101,8 +102,10 @@ class Projection:
         runs = {run.data.tags.get(names.TRIAL, ""): Run(client, run) for run in found}  # of two the earlier
         study = runs.pop("", None)
         if study is None:
-            tags = {names.ROLE: names.STUDY_ROLE, names.STATE: "RUNNING"}
+            tags = {names.ROLE: names.STUDY_ROLE, names.STATE: RUNNING}
             tags |= {names.METRIC: spec.metric(), names.DIRECTION: spec.direction()}
+            tags |= {names.MEASURED: spec.measured()} if spec.measured() else {}
+            tags |= {names.COMPANIONS: json.dumps(spec.companions())} if spec.companions() else {}
             made = client.create_run(experiment, tags=self._common() | tags, run_name=spec.name)
             study = Run(client, made)
         return _There(client, experiment, study, runs)
@@ -130,7 +133,7 @@ class Projection:
 
     def _run_of(self, there: _There, row: "Row") -> Run:
         if row.label not in there.trials:
-            tags = {names.ROLE: row.role, names.TRIAL: row.label, names.STATE: "RUNNING"}
+            tags = {names.ROLE: row.role, names.TRIAL: row.label, names.STATE: RUNNING}
             tags[names.PARENT] = there.study.id
             started = milliseconds(row.started)
             made = there.client.create_run(there.experiment, started, self._common() | tags, row.label)
@@ -145,7 +148,7 @@ class Projection:
             with self._storage.local(f"{row.label}/{names.PICTURES}/{name}") as path:
                 run.put_file(path, names.PICTURES)
             run.pictures += 1
-        if row.state != "RUNNING":
+        if row.state != RUNNING:
             if not run.has(names.SETTINGS_FILE):  # once: a later version of this program did not train it
                 run.put(names.SETTINGS_FILE, text_of(self._settings_file(run, row)))
             run.end(_STATUS[row.state], milliseconds(row.finished or row.started))
@@ -182,7 +185,7 @@ class Projection:
     def _confirmed(self, rows: Sequence["Row"]) -> dict[str, Confirmation]:
         """Confirmations by the proposal's label; none while pairs are trained: that would be peeking."""
         pairs = [row for row in rows if row.role == "confirmation"]
-        if not pairs or any(row.state == "RUNNING" for row in pairs):
+        if not pairs or any(row.state == RUNNING for row in pairs):
             return {}
         found = confirmations(rows, self._record.spec)
         return {str(one.proposal): one for one in found}
@@ -195,7 +198,8 @@ class Projection:
         """The study's spec, baseline, leader and state; at its end, the checkpoints of the best."""
         from tuner.spec import to_yaml
 
-        spec, run, baseline = self._record.spec, there.study, baseline_of(rows)
+        spec, run = self._record.spec, there.study
+        baseline = baseline_of(rows, spec.companions())
         done = is_done(rows, spec.budget)
         best = leaders(rows, spec.direction(), _KEPT_CHECKPOINTS)
         if self._spec is not spec:
@@ -207,7 +211,7 @@ class Projection:
             self._copy_best(there, best[0], baseline, confirmed.get(best[0].label))
         for row in best if done else ():
             self._copy_checkpoint(there.trials[row.label], row, confirmed.get(row.label))
-        state = "COMPLETE" if done else "RUNNING"
+        state = COMPLETE if done else RUNNING
         run.end(_STATUS[state], milliseconds(max(row.finished or 0.0 for row in rows)) if done else None)
         tags = {names.STATE: state}
         if baseline is not None:  # its measures are metrics: a tag has no room for those of many sites

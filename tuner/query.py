@@ -21,8 +21,9 @@ import yaml
 from trainers.settings import Mistake
 from trainers.tasks import ORACLES
 from tuner import tracking as names
-from tuner.exported import attained_of, exported_baseline
+from tuner.exported import attained_of, companions_of, exported_baseline
 from tuner.runs import safe
+from tuner.states import COMPLETE, RUNNING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +45,8 @@ class Found:
     metric: str
     direction: str
     baseline: dict[str, Any] | None
+    measured: str | None
+    companions: tuple[str, ...]
 
     def trials(
         self, query: str, *, order_by: list[str] | None = None, most: int | None = None
@@ -69,10 +72,11 @@ def best_trials(
 ) -> list[dict[str, Any]]:
     """The best proposals: COMPLETE ones by value, then PRUNED, FAILED and RUNNING by number, `n` in all.
 
-    Each is {run_id, role, trial, state, reason, metric, oracle, value, step, settings, extras, attained,
-    baseline, confirmed}: `value` is None unless the trial is COMPLETE, `settings` has the form of an exported
-    file's `sites`, `attained` is what they did at each site at `step`, beside the baseline's own, and
-    `oracle` says that the metric needs the clean picture.
+    Each is {run_id, role, trial, state, reason, metric, direction, oracle, measured, value, step, companions,
+    settings, extras, attained, baseline, confirmed}: `value` is None unless the trial is COMPLETE, `settings`
+    has the form of an exported file's `sites`, `attained` is what they did at each site at `step`, beside the
+    baseline's own, `companions` are the metrics to look at beside the value, {name: {value, baseline}},
+    `measured` says how it is measured, and `oracle` that it needs the clean picture.
 
     Args:
         name: the study's name or uuid.
@@ -90,7 +94,7 @@ def best_trials(
     with answered(tracking_of(name, tracking, root)) as client:
         study = find_study(client, name)
         rows = _ranked(study, n, where)
-        if all(row["state"] == "RUNNING" for row in rows) and not _has_finished(study):
+        if all(row["state"] == RUNNING for row in rows) and not _has_finished(study):
             raise Mistake(
                 f"no trial of study {study.name!r} has finished yet, so none is the best: "
                 "wait for the first, or go on with `resume`"
@@ -172,6 +176,8 @@ def found(client: "MlflowClient", run: "Run") -> Found:
         metric=tags[names.METRIC],
         direction=tags[names.DIRECTION],
         baseline=baseline,
+        measured=tags.get(names.MEASURED),
+        companions=tuple(json.loads(tags.get(names.COMPANIONS, "[]"))),
     )
 
 
@@ -242,9 +248,12 @@ def _row(study: Found, run: "Run") -> dict[str, Any]:
         "state": state,
         "reason": tags.get(names.REASON),
         "metric": study.metric,
+        "direction": study.direction,
         "oracle": study.metric in ORACLES,
-        "value": metrics.get(safe(study.metric)) if state == "COMPLETE" else None,
+        "measured": study.measured,
+        "value": metrics.get(safe(study.metric)) if state == COMPLETE else None,
         "step": int(tags[names.STEP]) if names.STEP in tags else None,
+        "companions": companions_of(study.companions, metrics if state == COMPLETE else {}, study.baseline),
         "settings": settings,
         "extras": {name[begin:]: value for name, value in metrics.items() if name.startswith(names.EXTRAS)},
         "attained": attained_of(settings, metrics, study.baseline),

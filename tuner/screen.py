@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from trainers.settings import Regularizer, strength_of
 from trainers.tasks import ORACLES
 from tuner.called import Commands
+from tuner.exported import baseline_of, companions_of
+from tuner.runs import safe
 from tuner.standing import Baseline, baseline, leaders
+from tuner.states import COMPLETE, DIVERGED, FAILED, RUNNING
 
 if TYPE_CHECKING:
     from tuner.rows import Row
@@ -63,6 +66,26 @@ def shown_metric(metric: str) -> str:
     ('psnr (oracle)', 'fid')
     """
     return f"{metric} (oracle)" if metric in ORACLES else metric
+
+
+def caption(direction: str, measured: str | None) -> str:
+    """How the values of a table are to be read.
+
+    >>> caption("minimize", "on 20000 samples")
+    '(lower is better; on 20000 samples)'
+    """
+    higher = "higher" if direction == "maximize" else "lower"
+    return f"({higher} is better; {measured})" if measured else f"({higher} is better)"
+
+
+def companion_text(name: str, value: float | None, baseline: float | None) -> str:
+    """A metric that stands beside the one that is optimised.
+
+    >>> companion_text("fd_pixels", 0.3112, 0.35)
+    'fd_pixels 0.3112 (baseline 0.35)'
+    """
+    shown = f"{shown_metric(name)} {'not known' if value is None else number(value)}"
+    return shown if baseline is None else f"{shown} (baseline {number(baseline)})"
 
 
 def number(value: float, sd: float | None = None) -> str:
@@ -121,11 +144,11 @@ def status(rows: Sequence["Row"], spec: "StudySpec", *, confirming: bool = False
     ours = [row for row in rows if row.role == role]
     total = len(ours) if confirming else max(spec.budget.trials, len(ours))
     parts = [f"{sum(row.state != 'RUNNING' for row in ours)} of {total} {role}s done{_endings(ours)}"]
-    running = sum(row.state == "RUNNING" for row in rows)
+    running = sum(row.state == RUNNING for row in rows)
     parts.append(f"{running} {'to go' if confirming else 'running'}")
     if not confirming:
         baselines = [row for row in rows if row.role == "baseline"]
-        ended = sum(row.state != "RUNNING" for row in baselines)
+        ended = sum(row.state != RUNNING for row in baselines)
         parts.append(f"baseline {ended} of {max(spec.budget.baseline_seeds, len(baselines))}")
     return " · ".join(parts)
 
@@ -143,7 +166,7 @@ def timing(elapsed: float, left: float | None, behind: int) -> str:
 
 def _endings(rows: Sequence["Row"]) -> str:
     """How trials ended, apart from COMPLETE: ` (5 pruned, 1 diverged, 1 failed)`."""
-    ends = Counter("diverged" if row.reason == "diverged" else row.state.lower() for row in rows)
+    ends = Counter("diverged" if row.reason == DIVERGED else row.state.lower() for row in rows)
     parts = [f"{ends[end]} {end}" for end in ("pruned", "diverged", "failed") if ends[end]]
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -164,7 +187,7 @@ def leader_line(rows: Sequence["Row"], spec: "StudySpec") -> str:
 
 def failure_line(rows: Sequence["Row"]) -> str | None:
     """The reason of the last failure, so that a study that fails says why while it runs."""
-    failed = [row for row in rows if row.state == "FAILED"]
+    failed = [row for row in rows if row.state == FAILED]
     if not failed:
         return None
     last = max(failed, key=lambda row: row.finished or 0.0)
@@ -184,10 +207,10 @@ def time_left(
     trained = sum(_reached(row) - _reached(row, before=begun) for row in ours)
     if trained <= 0 or elapsed <= 0:
         return None
-    ends = [_reached(row) for row in ours if row.role == "proposal" and row.state != "RUNNING"]
+    ends = [_reached(row) for row in ours if row.role == "proposal" and row.state != RUNNING]
     left = 0.0
     for row in ours:
-        if row.state == "RUNNING":
+        if row.state == RUNNING:
             reached = _reached(row)
             left += _expected(ends if row.role == "proposal" else [], reached, spec) - reached
     if not confirming:
@@ -210,8 +233,8 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
     """The end of a search: the leader, two differences and why neither is evidence, and what to do next."""
     proposals = [row for row in rows if row.role == "proposal"]
     baselines = [row for row in rows if row.role == "baseline"]
-    ended = sum(row.state != "RUNNING" for row in proposals)
-    finished = sum(row.state == "COMPLETE" for row in baselines)
+    ended = sum(row.state != RUNNING for row in proposals)
+    finished = sum(row.state == COMPLETE for row in baselines)
     total = max(spec.budget.trials, len(proposals))
     lines = [
         f"{spec.name}: {ended} of {total} proposals done{_endings(proposals)}, "
@@ -221,7 +244,12 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
     if now is None:
         lines += ["", "No proposal finished, so there is nothing to compare.", *_reasons(proposals)]
     else:
-        lines += ["", *_leader(now, spec, ended), ""]
+        beside = companions_of(
+            spec.companions(),
+            {safe(name): value for name, value in now.leader.evaluations[-1].metrics.items()},
+            baseline_of(rows, spec.companions()),
+        )
+        lines += ["", *_leader(now, spec, ended, beside), ""]
     page = ("See it in MLflow", commands.page(tracking))
     confirm = ("Confirm it", commands.line("confirm", spec.name))
     export = ("Export it", commands.line("export", spec.name))
@@ -230,28 +258,29 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
     return "\n".join(lines + [f"{what + ':':<18}{how}" for what, how in following])
 
 
-def _leader(now: Standing, spec: "StudySpec", count: int) -> list[str]:
+def _leader(
+    now: Standing, spec: "StudySpec", count: int, beside: Mapping[str, Mapping[str, float | None]]
+) -> list[str]:
     sd = now.sd
     value, step = number(now.value, sd), now.leader.evaluations[-1].step
     lines = [f"Trial {now.leader.label} leads with {shown_metric(spec.metric())} {value} at step {step}:"]
     for site, regularizer in now.leader.settings.items():
         lines.append(f"  {settings_text({site: regularizer})}")
     lines += [f"  {settings_text({}, {name: value})}" for name, value in now.leader.extras.items()]
+    lines += [f"  with {companion_text(name, **entry)}" for name, entry in beside.items()]
+    how = f"  {caption(spec.direction(), spec.measured())}"
     if now.baseline is None:
-        return [*lines, "No baseline finished, so there is nothing to compare it with."]
+        return [*lines, how, "No baseline finished, so there is nothing to compare it with."]
     if now.same_seed is not None:
         gap = difference(now.value, now.same_seed, sd)
         lines.append(f"  {gap} minus the baseline of the same seed ({number(now.same_seed, sd)})")
     gap = difference(now.value, now.baseline.mean, sd)
     seeds, mean = len(now.baseline.seeds), mean_text(now.baseline)
     lines.append(f"  {gap} minus the baseline's mean over {seeds} seeds ({mean})")
-    higher = "higher" if spec.direction() == "maximize" else "lower"
-    oracle = "; oracle: it needs the clean picture" if spec.metric() in ORACLES else ""
-    lines.append(f"  ({higher} is better{oracle})")
-    return [*lines, NO_EVIDENCE.format(count=count, seed=now.leader.seed)]
+    return [*lines, how, NO_EVIDENCE.format(count=count, seed=now.leader.seed)]
 
 
 def _reasons(rows: Sequence["Row"]) -> list[str]:
     """Why proposals ended without a value, the most frequent reason first."""
-    reasons = Counter(row.reason or row.state.lower() for row in rows if row.state != "RUNNING")
+    reasons = Counter(row.reason or row.state.lower() for row in rows if row.state != RUNNING)
     return [f"  {count} × {reason}" for reason, count in reasons.most_common(5)]

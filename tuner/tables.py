@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner.screen import difference, number, shown_metric
+from tuner.screen import caption, difference, number, shown_metric
 
 if TYPE_CHECKING:
     from tuner.confirm import Confirmation
@@ -27,6 +27,9 @@ BEST = (
     "extras",
     "attained",
     "oracle",
+    "direction",
+    "measured",
+    "companions",
 )
 
 
@@ -47,15 +50,20 @@ def best_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "no trial matches"
     metric, baseline = shown_metric(str(rows[0]["metric"])), rows[0]["baseline"]
-    heading = ("trial", "state", metric, "− baseline", "step", "settings", "attained density", "confirmed")
+    beside = rows[0]["companions"]
+    heading = ("trial", "state", metric, "− baseline", *map(shown_metric, beside), "step", "settings")
+    heading += ("attained density", "confirmed")
     table = columns([heading, *(_best_row(row) for row in rows)])
+    table += f"\n{caption(str(rows[0]['direction']), rows[0]['measured'])}"
     if not baseline:
         return f"{table}\nno baseline has finished"
     spread = "" if baseline.get("sd") is None else f" ± {number(baseline['sd'], baseline['sd'])}"
     mean = number(baseline["mean"], baseline.get("sd"))
     seeds = _seeds(baseline["seeds"])
+    means = {shown_metric(name): entry["baseline"] for name, entry in beside.items()}
+    more = "".join(f", {name} {number(one)}" for name, one in means.items() if one is not None)
     told = "no difference is evidence until it is confirmed"
-    return f"{table}\nbaseline {mean}{spread} over {seeds} seeds; {told}"
+    return f"{table}\nbaseline {mean}{spread} over {seeds} seeds{more}; {told}"
 
 
 def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -71,6 +79,7 @@ def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         state,
         "" if value is None else number(value, sd),
         gap,
+        *("" if one["value"] is None else number(one["value"]) for one in row["companions"].values()),
         "" if row["step"] is None else str(row["step"]),
         ", ".join([*sites, *extras]) or "nothing",
         ", ".join(attained_text(site, entry) for site, entry in row["attained"].items()),
@@ -118,17 +127,24 @@ def best_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def confirmation_text(one: "Confirmation", settings: str) -> str:
-    """A winner's confirmation: every evaluation step, then the one sentence."""
+def confirmation_text(one: "Confirmation", settings: str, measured: str) -> str:
+    """A winner's confirmation: every evaluation step, what stands beside it, then the one sentence."""
     lines = [
         f"Trial {one.proposal}: {settings}",
         f"{shown_metric(one.metric)}, winner − baseline over pairs; intervals hold for all winners together",
         "  " + columns(one.table()).replace("\n", "\n  "),
+        caption(one.direction, measured),
     ]
     if one.target is not None:
         reach, other = (str(step) if step else "never" for step in (one.reach, one.baseline_reach))
         goal = f"the baseline's final value, {one.target:.4g}"
         lines.append(f"Steps to {goal}: winner {reach}, baseline {other} (medians).")
+    for name, last in one.companions.items():
+        difference_, interval = last.texts()[4:6]
+        lines.append(
+            f"Beside it, {shown_metric(name)}: difference {difference_}, 95% interval {interval} over "
+            f"{last.pairs} pairs; no verdict."
+        )
     return "\n".join([*lines, f"Trial {one.proposal} is {one.sentence}."])
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from trainers.settings import Mistake
+from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,11 +31,12 @@ T = TypeVar("T")
 STUDY, STUDY_UUID, ROLE, STATE, DELIVERED = "study", "study_uuid", "role", "state", "delivered"
 TRIAL, REASON, SETTINGS, STEP, CONFIRMED = "trial", "reason", "settings", "step", "confirmed"
 METRIC, DIRECTION, BASELINE, ORACLE = "metric", "direction", "baseline", "oracle"
+MEASURED, COMPANIONS = "measured", "companions"  # how the metric is measured; the names of those beside it
 PARENT = "mlflow.parentRunId"
 EXTRAS = "extras."  # begins the names of an extra's parameter and metric
 OF_BASELINE = "baseline."  # and those of the baselines' mean measures, metrics of the study's own run
 STUDY_ROLE = "study"  # ROLE of the study's own run
-STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")  # in the order in which `best` lists them
+STATES = (COMPLETE, PRUNED, FAILED, RUNNING)  # in the order in which `best` lists them
 
 # Artifacts.
 SPEC_FILE, BASELINE_FILE, BEST_FILE = "spec.yaml", "baseline.json", "best_settings.json"

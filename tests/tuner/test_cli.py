@@ -461,13 +461,32 @@ def test_best_shows_extras_beside_the_settings_and_what_was_attained() -> None:
         "run_id": "1", "role": "proposal", "trial": "3", "state": "COMPLETE", "reason": None,
         "metric": "score", "value": 1.0, "step": 9, "settings": {"up0": {"kind": "l0", "keep": 0.25}},
         "extras": {"lr": 0.01}, "attained": {"up0": entry}, "baseline": None, "confirmed": None,
-        "oracle": False,
+        "oracle": False, "direction": "minimize", "measured": "on 20000 samples",
+        "companions": {"fd_pixels": {"value": 0.25, "baseline": 0.5}},
     }  # fmt: skip
     shown = best_table([row]).splitlines()[1]
     assert "up0 l0 keep=0.25, lr=0.01" in shown
     assert "up0 0.25 (baseline 0.9, removed 0.5 of the energy)" in shown
     (cells,) = csv.DictReader(io.StringIO(best_csv([row])))
     assert json.loads(cells["extras"]) == {"lr": 0.01}
+    assert json.loads(cells["companions"]) == row["companions"] and cells["measured"] == "on 20000 samples"
+
+
+def test_best_shows_what_stands_beside_the_metric_and_how_that_is_measured() -> None:
+    row = {
+        "run_id": "1", "role": "proposal", "trial": "3", "state": "COMPLETE", "reason": None,
+        "metric": "fid", "value": 1.0, "step": 9, "settings": {}, "extras": {}, "attained": {},
+        "baseline": {"mean": 2.0, "sd": 0.1, "seeds": [0, 1]}, "confirmed": None, "oracle": False,
+        "direction": "minimize", "measured": "on 20000 samples",
+        "companions": {"fd_pixels": {"value": 0.25, "baseline": 0.5}},
+    }  # fmt: skip
+    pruned = row | {"value": None, "state": "PRUNED", "companions": {"fd_pixels": {"value": None}}}
+    table = best_table([row, pruned]).splitlines()
+    assert table[0].split()[:6] == ["trial", "state", "fid", "−", "baseline", "fd_pixels"]
+    assert table[1].split()[:6] == ["3", "COMPLETE", "1.00", "-1.00", "0.25", "9"]
+    assert table[2].split()[:3] == ["3", "PRUNED", "9"]
+    assert table[3] == "(lower is better; on 20000 samples)"
+    assert table[4].startswith("baseline 2.00 ± 0.10 over 2 seeds, fd_pixels 0.5; no difference is evidence")
 
 
 def test_best_of_other_roles_and_states_by_filter(studied: Studied, shell: Shell) -> None:

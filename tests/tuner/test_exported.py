@@ -10,7 +10,7 @@ from PIL import Image
 
 from trainers.sparsity import MEASURES as MEASURED
 from tuner import exported
-from tuner.exported import MEASURES, attained_of, baseline_of
+from tuner.exported import MEASURES, attained_of, baseline_of, companions_of
 from tuner.rows import Recorded, Row
 from tuner.spec import freeze, load_spec
 
@@ -36,6 +36,14 @@ def test_the_baseline_is_the_mean_of_the_complete_ones_at_the_last_step() -> Non
     assert told is not None and told["metrics"] == {"a_1_.hoyer": (0.2 + 0.4) / 2, "a_1_.density": 1.0}
     assert (told["mean"], told["seeds"], told["step"]) == (21.0, [0, 1], 90)
     assert baseline_of(rows[2:]) is None
+
+
+def test_what_stands_beside_the_metric_is_averaged_too() -> None:
+    rows = [trained(i, 20.0, {"score": 20.0, "a[1]": 0.25 * i, "other": 1.0}) for i in range(3)]
+    told = baseline_of(rows, ["a[1]"])
+    assert told is not None and told["metrics"] == {"a_1_": 0.25}
+    beside = companions_of(["a[1]", "b"], {"a_1_": math.nan}, told)
+    assert beside == {"a[1]": {"value": None, "baseline": 0.25}, "b": {"value": None, "baseline": None}}
 
 
 def test_a_site_is_shown_beside_the_baselines_own() -> None:

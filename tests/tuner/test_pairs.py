@@ -12,6 +12,7 @@ from trainers.settings import L0, L1, Mistake, Regularizer
 from tuner.pairs import confirmations, missing_members, winners
 from tuner.rows import Recorded, Row
 from tuner.spec import freeze, load_spec
+from tuner.tables import confirmation_text
 
 
 def row(role: str, number: int, settings: dict[str, Regularizer], **keywords: Any) -> Row:
@@ -94,6 +95,31 @@ def test_confirmations_of_a_record(tmp_path: Path) -> None:
     assert found[3].sentence.startswith("better at 90 steps: the difference is +1.13 score")
     assert found[1].diverged == (1, 0) and found[1].pairs == 2 and found[1].verdict == "not distinguishable"
     assert missing_members(record.rows(), chosen, 3, 0) == []
+
+
+def test_what_stands_beside_the_metric_is_compared_over_the_same_pairs_without_a_verdict() -> None:
+    spec = freeze(load_spec({"name": "a", "task": "sharing:TASK", "plan": {"text": "never read"}}))
+    rows = [row("proposal", 0, {"up0": L0(keep=0.2)}, value=1.0)]
+    for pair in range(3):
+        for settings, beside in ((rows[0].settings, 5.0 - pair), ({}, 7.0)):
+            metrics = {"score": 2.0 + pair, "beside": beside} if pair or settings else {"score": 0.0}
+            told = (Recorded(0, 0.0, spec.budget.steps, metrics),)
+            rows.append(row("confirmation", len(rows), settings, pair=pair, evaluations=told))
+    (found,) = confirmations(rows, spec)
+    beside = found.companions["beside"]
+    assert list(found.companions) == ["beside"] and found.pairs == 3
+    assert (beside.pairs, beside.difference) == (2, -3.5)  # one baseline has no such value
+    assert beside.low is not None and beside.high is not None
+    half = 12.706 * 0.5  # of Student's t with one degree of freedom, times the standard error
+    assert (beside.low, beside.high) == pytest.approx((-3.5 - half, -3.5 + half), abs=1e-3)
+    assert found.summary()["companions"]["beside"]["difference"] == -3.5
+    text = confirmation_text(found, "up0", spec.measured())
+    assert "\n(higher is better; 3 less half of the sites)\n" in text
+    assert (
+        "\nBeside it, beside: difference -3.5, 95% interval -9.85 to +2.85 over 2 pairs; no verdict.\n"
+        in text
+    )
+    assert text.splitlines()[-1].startswith("Trial 0 is not distinguishable")
 
 
 def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:

@@ -393,7 +393,26 @@ def test_a_metric_that_needs_the_clean_picture_is_marked(store: str, tmp_path: P
     assert {run.data.tags["oracle"] for run in runs(store).values()} == {"true"}
     (told,) = best_trials("mine", tracking=store, root=tmp_path)
     assert (told["metric"], told["oracle"]) == ("psnr", True)
+    assert told["measured"] == "oracle: it needs the clean picture"
     assert settings_file("mine", tracking=store, root=tmp_path).provenance["oracle"] is True
+
+
+def test_how_the_metric_is_measured_and_what_stands_beside_it(store: str, tmp_path: Path) -> None:
+    plan = {"text": "never read", "factor": 2.0}
+    record = study(tmp_path, task="sharing:TASK", plan=plan, trials=2)
+    for role, seed, value in (("baseline", 0, 1.0), ("baseline", 1, 2.0), ("proposal", 0, 4.0)):
+        row = record.add(role, seed=seed, settings=UP if role == "proposal" else {})
+        for step in STEPS:
+            record.evaluation(role, row.number, step, {"score": value, "beside": value / 2 + (step < 90)})
+    pruned = record.add("proposal", seed=0, settings=UP)
+    record.evaluation("proposal", pruned.number, STEPS[0], {"score": math.nan, "beside": 7.0})
+    project(record, store, tmp_path)
+    first, second = best_trials("mine", tracking=store, root=tmp_path)
+    assert (first["direction"], first["measured"]) == ("maximize", "2 less half of the sites")
+    assert first["companions"] == {"beside": {"value": 2.0, "baseline": 0.75}}
+    assert second["companions"] == {"beside": {"value": None, "baseline": 0.75}}
+    provenance = settings_file("mine", tracking=store, root=tmp_path).provenance
+    assert provenance["measured"] == "2 less half of the sites"
 
 
 def test_deleting_marks_all_runs_of_one_study(store: str, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tuner import tracking
 from tuner.query import best_trials, tracking_of
 
 KEYS = [
-    "run_id", "role", "trial", "state", "reason", "metric", "oracle", "value", "step", "settings", "extras",
-    "attained", "baseline", "confirmed",
+    "run_id", "role", "trial", "state", "reason", "metric", "direction", "oracle", "measured", "value",
+    "step", "companions", "settings", "extras", "attained", "baseline", "confirmed",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_a_row(place: Path) -> None:
     assert (row["role"], row["metric"], row["value"], row["step"]) == ("proposal", "score", 22, 90)
     assert (row["extras"], row["confirmed"], row["reason"]) == ({"lr": 0.1}, None, None)
     assert row["attained"] == {"up0": attained(0.25, 0.8)}
-    assert row["oracle"] is False
+    assert (row["oracle"], row["measured"], row["companions"]) == (False, None, {})
     assert row["baseline"] == {"mean": 21.5, "sd": pytest.approx(math.sqrt(0.5)), "seeds": [0, 1]}
     assert row["run_id"] == runs(f"sqlite:///{place}/mlflow.db", "tags.study_uuid = 'u1'")["1"].info.run_id
     diverged = best_trials("mine", root=place, n=4)[3]

@@ -1,6 +1,7 @@
 """What is said of a study: counts, the leader, time left, the last screen; all from rows made by hand."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,25 @@ def test_a_metric_that_needs_the_clean_picture_is_marked_wherever_it_is_shown() 
     text = last_screen(rows, spec, tracking="http://host", commands=Commands())
     assert "leads with psnr (oracle) 20.90" in text
     assert "oracle: it needs the clean picture" in text
+
+
+def test_how_the_metric_is_measured_and_what_stands_beside_it() -> None:
+    spec = load_spec({"name": "x", "task": "sharing:TASK", "plan": {"text": "never read"}})
+    rows = [*PROPOSALS, *BASELINES]
+
+    def with_beside(row: Row) -> Row:
+        told = (replace(one, metrics=one.metrics | {"beside": 0.5}) for one in row.evaluations)
+        return replace(row, evaluations=tuple(told))
+
+    measured = [with_beside(one) for one in rows]
+    text = last_screen(measured, spec, tracking="http://host", commands=Commands())
+    assert "\n  with beside 0.5 (baseline 0.5)\n" in text
+    assert "\n  (higher is better; 3 less half of the sites)\n" in text
+    alone = last_screen(measured[: len(PROPOSALS)], spec, tracking="http://host", commands=Commands())
+    assert (
+        "\n  with beside 0.5\n  (higher is better; 3 less half of the sites)\nNo baseline finished" in alone
+    )
+    assert "\n  with beside not known\n" in last_screen(rows[:5], spec, tracking="", commands=Commands())
 
 
 def test_a_finished_study_is_not_told_to_go_on_and_one_without_a_value_says_why() -> None:
