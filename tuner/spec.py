@@ -14,7 +14,7 @@ from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
 from trainers.plan import Frozen, Plan, Prepared, one_sentence
 from trainers.settings import Mistake, Regularizer, strength_of
-from trainers.tasks import companions_of, find_task, make_plan, measured_of, metric_of, sites_of
+from trainers.tasks import TASKS, companions_of, find_task, make_plan, measured_of, metric_of, sites_of
 from tuner.sampling import check_sampler
 from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Whole
 from tuner.spec_file import apply_overrides, plain, read_source, seconds
@@ -51,9 +51,11 @@ class StudySpec(Frozen):
     name: Annotated[str, PlainValidator(_name)] = Field(
         description="of the study and of its folder under ROOT"
     )
-    task: Text = Field(default="dip", description="dip, or a task of your own as module:attribute")
+    task: Text = Field(
+        default="dip", description=f"{', '.join(TASKS)}, or a task of your own as module:attribute"
+    )
     plan: dict[str, Any] = Field(
-        default={}, description="one training, by the keys of its task; here those of dip"
+        default={}, description="one training, by the keys of its task; here those of dip, then others"
     )
     space: Space = Field(default=Space(), description="what may vary")
     budget: Budget = Field(default=Budget.model_validate({}), description="how much is trained")

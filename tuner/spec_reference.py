@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from trainers.tasks import find_task, options_model
+from trainers.plan import models_in
+from trainers.tasks import TASKS, find_task, options_model
 from tuner.spec import StudySpec
 
 HEAD = """\
@@ -22,26 +24,48 @@ COLUMN = 38  # where the meanings stand
 
 
 def reference_yaml() -> str:
-    """The text of `docs/spec.yaml`; `load_spec` reads the defaults from it."""
+    """The text of `docs/spec.yaml`; `load_spec` reads the defaults from it.
+
+    The keys of other tasks, and of what else may stand in a place, are comments below the default's.
+    """
     spec = StudySpec(name="my-study")
-    plan = options_model(find_task(spec.task))()
-    return HEAD + "".join(f"{line}\n" for line in _lines(spec, {"plan": plan}, ""))
+    ours = [spec.task, *(name for name in TASKS if name != spec.task)]
+    plans = {f"task: {name}": options_model(find_task(name))() for name in ours}
+    return HEAD + "".join(f"{line}\n" for line in _lines(spec, {"plan": plans}, ""))
 
 
-def _lines(model: BaseModel, instead: Mapping[str, BaseModel], indent: str) -> Iterator[str]:
-    """A line for each field of `model`, those of models in it below them; `instead` replaces plain fields."""
+def _lines(model: BaseModel, instead: Mapping[str, Mapping[str, BaseModel]], indent: str) -> Iterator[str]:
+    """A line for each field of `model`, those of models in it below them.
+
+    Args:
+        instead: what stands in place of plain fields, by what chooses it, the default first.
+        indent: begins each line; a comment's has its sign in it.
+    """
     values = model.model_dump(mode="json")
     for key, field in type(model).model_fields.items():
-        inner = instead.get(key, getattr(model, key))
-        if isinstance(inner, BaseModel):
+        inner = getattr(model, key)
+        choices = instead.get(key) or _choices(field, inner)
+        if choices:
             yield _line(f"{indent}{key}:", field.description)
-            yield from _lines(inner, {}, f"{indent}  ")
+            for number, (chosen_by, choice) in enumerate(choices.items()):
+                deeper = f"{indent}  # " if number else f"{indent}  "
+                if number:
+                    yield f"{indent}  # with {chosen_by}"
+                yield from _lines(choice, {}, deeper)
         elif isinstance(inner, dict) and inner:
             yield _line(f"{indent}{key}:", field.description)
             for part, value in values[key].items():
                 yield f"{indent}  {part}: {_flow(value)}"
         else:
             yield _line(f"{indent}{key}: {_flow(values[key])}", field.description)
+
+
+def _choices(field: FieldInfo, inner: object) -> dict[str, BaseModel]:
+    """The models that may stand in a field, the default first; none where it holds something else."""
+    if not isinstance(inner, BaseModel):
+        return {}
+    others = [model for model in models_in(field.annotation) if not isinstance(inner, model)]
+    return {"": inner} | {f"kind: {model.model_fields['kind'].default}": model() for model in others}
 
 
 def _line(text: str, meaning: str | None) -> str:

@@ -1,14 +1,18 @@
 """`docs/spec.yaml` is made from the code, complete, fresh and itself a study."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pydantic import BaseModel
 
 from trainers.dip_options import DipOptions
+from trainers.gan_options import SnganNetwork
+from trainers.tasks import TASKS, make_plan, options_model
 from tuner.sections import Budget, Resources, Search, Space
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.spec_reference import reference_yaml
@@ -30,6 +34,28 @@ def keys(value: Any, above: str = "") -> Iterator[str]:
         yield f"{above}{key}"
         if isinstance(below, dict):
             yield from keys(below, f"{above}{key}.")
+
+
+def below(text: str, heading: str) -> dict[str, Any]:
+    """The keys that stand as comments below a heading, without the comment's sign."""
+    lines = iter(text.splitlines())
+    begin = next(line for line in lines if line.strip() == heading).index("#")
+    shown = itertools.takewhile(lambda line: line[begin:].startswith("# "), lines)
+    found: dict[str, Any] = yaml.safe_load("\n".join(line[begin + 2 :] for line in shown))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "dip"])
+def test_the_keys_of_every_other_task_are_comments_that_make_a_plan_of_it(name: str) -> None:
+    keys = below(reference_yaml(), f"# with task: {name}")
+    assert keys.keys() == options_model(TASKS[name]).model_fields.keys()
+    assert make_plan(TASKS[name], keys, evaluate_at=(1,)) == make_plan(TASKS[name], {}, evaluate_at=(1,))
+
+
+def test_so_are_those_of_other_networks() -> None:
+    inner = "\n".join(line.removeprefix("  # ") for line in reference_yaml().splitlines())
+    plan = make_plan(TASKS["gan"], {"network": below(inner, "# with kind: sngan")}, evaluate_at=(1,))
+    assert plan.options.network == SnganNetwork()
 
 
 def test_it_shows_every_key_with_its_meaning() -> None:
