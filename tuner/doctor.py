@@ -1,5 +1,6 @@
-"""What this machine can do: Python, devices, memory, disk, Ray, MLflow, photographs, weights."""
+"""What this machine can do: Python, devices, memory, disk, Ray, MLflow, photographs, data sets, weights."""
 
+import itertools
 import os
 import platform
 import shutil
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainers.settings import Mistake
 
 ROOM = 2  # GB of memory and of disk; a study of the reference size writes about one
 RAY_SECONDS = 120  # starting takes about 5; a machine where it hangs is what this is looked at for
@@ -52,6 +55,8 @@ def examine(root: Path, tracking: str | None = None) -> Iterator[Check]:
         ("Ray", start_ray),
         ("MLflow", lambda: store(root, tracking)),
         ("photographs", photographs),
+        ("data sets", data_sets),
+        ("features", features),
         ("Inception", inception),
     ]
     for name, look in checks:
@@ -142,12 +147,43 @@ def photographs() -> tuple[bool, str]:
     return True, f"{len(PHOTOGRAPHS)} in {folder}"
 
 
-def inception() -> tuple[bool, str]:
-    """The weights of the original FID network; only FID needs them."""
-    import torch
-    from pytorch_fid.inception import FID_WEIGHTS_URL
+def data_sets() -> tuple[bool, str]:
+    """The data sets by name, each read where a preset or the default looks for it; none is fetched."""
+    from search_spaces.presets import preset_names
+    from trainers.gan_options import SOURCES, GanOptions
+    from trainers.sources import READERS
+    from tuner.spec import load_spec
 
-    file = Path(torch.hub.get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
+    plans = [load_spec(name).plan_with({}, {}).options for name in preset_names()]
+    roots = sorted({plan.root for plan in (GanOptions(), *plans) if isinstance(plan, GanOptions)})
+    found: dict[str, str] = {}
+    damaged = []
+    for name, root in itertools.product(SOURCES, roots):
+        try:
+            pictures, _ = READERS[name](Path(root), False)
+            found.setdefault(name, f"{len(pictures)} {name}" + ("" if name == "digits" else f" in {root}"))
+        except Mistake as mistake:
+            damaged += [str(mistake)] if "damaged" in str(mistake) else []
+    missing = ", ".join(name for name in SOURCES if name not in found)
+    lacking = [f"not here: {missing} (looked for in {', '.join(roots)})"] if missing else []
+    return not damaged, "; ".join([*found.values(), *lacking, *damaged])
+
+
+def features() -> tuple[bool, str]:
+    """The feature networks that need no download."""
+    import torch
+
+    from trainers.pretrained import EfficientNetLite0
+
+    network = EfficientNetLite0(torch.device("cpu"))
+    return True, f"{network.name} loads; classifier and pixels are made from the data"
+
+
+def inception() -> tuple[bool, str]:
+    """The weights of the original FID network; only the objective fid needs them."""
+    from trainers.pretrained import inception_file
+
+    file = inception_file()
     if file.is_file():
         return True, f"{file}"
-    return True, f"not here; looked for at {file} (only FID needs them, denoising does not)"
+    return True, f"not here; looked for at {file} (only the objective fid needs them)"

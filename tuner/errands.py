@@ -143,8 +143,7 @@ def layers(network: str, shape: str | None) -> None:
     MODULE:NAME is a Task of your own, an nn.Module, or a factory of one that takes no arguments.
     """
     from trainers.layers import imported
-    from trainers.networks.build import NETWORKS
-    from trainers.tasks import Task, find_task, make_plan, network_of, sites_of
+    from trainers.tasks import TASKS, Task, find_task, make_plan, network_of, networks_of, sites_of
     from tuner.tables import sites_table
 
     own = ":" in network and not Path(network).exists()
@@ -153,13 +152,15 @@ def layers(network: str, shape: str | None) -> None:
         return
     if shape is not None:
         raise Mistake(f"--input is {shape!r}, but only an nn.Module of your own needs it: leave it out")
-    if network in NETWORKS:
-        task, plan = _plan_of_network(network)
+    trained_by = {name: task for task in reversed(TASKS.values()) for name in networks_of(task)}
+    if network in trained_by:
+        task = trained_by[network]
+        plan = make_plan(task, {"network": {"kind": network}}, evaluate_at=(1,))
     elif own:
         task = find_task(network)
         plan = make_plan(task, {}, evaluate_at=(1,))
     else:
-        task, plan = _plan_of_study(network, list(NETWORKS))
+        task, plan = _plan_of_study(network, sorted(trained_by))
     print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
     print(sites_table(sites_of(task, plan)))
 
@@ -181,19 +182,6 @@ def _show_candidates(name: str, thing: object, shape: str | None) -> None:
         "linear layer (k is out of channels, keep out of entries)"
     )
     print(sites_table(found))
-
-
-def _plan_of_network(network: str) -> "tuple[Task, Plan]":
-    """The default plan of the first task that trains this network."""
-    from trainers.tasks import TASKS, make_plan
-
-    mistakes = []
-    for task in TASKS.values():
-        try:
-            return task, make_plan(task, {"network": {"kind": network}}, evaluate_at=(1,))
-        except Mistake as mistake:
-            mistakes.append(str(mistake))
-    raise Mistake(f"no task trains the network {network!r} with its defaults: {'; '.join(mistakes)}")
 
 
 def _plan_of_study(source: str, networks: list[str]) -> "tuple[Task, Plan]":

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from search_spaces.presets import preset_names
 from trainers import settings
 from trainers.settings import L0, SettingsFile
 from tuner.cli import main, sentence
@@ -186,6 +187,12 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
     assert lines[2].split() == ["down0", "128", "256", "256", str(128 * 256 * 256)]
     of_study = shell.fine("layers", "dip-denoise").splitlines()
     assert of_study[-1].split() == ["code", "16", "96", "96", str(16 * 96 * 96)]
+    assert "skip, as task dip trains it" in lines[0]
+    for network, last in (("dcgan", ["code", "64", "32", "32"]), ("sngan", ["code", "256", "32", "32"])):
+        lines = shell.fine("layers", network).splitlines()
+        assert f"{network}, as task gan trains it" in lines[0]
+        assert lines[-1].split()[:4] == last
+    assert "neither a network (dcgan, skip, sngan) nor a preset" in shell.mistake("layers", "dcgam")
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
 
@@ -228,7 +235,7 @@ def test_what_an_interruption_says_depends_on_what_is_written_by_then(tmp_path: 
 
 def test_a_preset_can_be_printed_changed_and_run(shell: Shell) -> None:
     listed = shell.fine("presets")
-    assert [line.split()[0] for line in listed.splitlines()] == ["dip-denoise", "dip-denoise-full"]
+    assert [line.split()[0] for line in listed.splitlines()] == preset_names()
     text = shell.fine("presets", "dip-denoise")
     assert yaml.safe_load(text)["name"] == "dip-denoise"
 

@@ -13,7 +13,8 @@ from tuner.doctor import Check, examine
 def test_it_looks_at_everything_and_writes_nothing(tmp_path: Path) -> None:
     found = list(examine(tmp_path / "studies"))
     assert [one.name for one in found] == [
-        "Python", "torch", "CPUs", "memory", "disk", "Ray", "MLflow", "photographs", "Inception",
+        "Python", "torch", "CPUs", "memory", "disk", "Ray", "MLflow", "photographs",
+        "data sets", "features", "Inception",
     ]  # fmt: skip
     said = {one.name: one for one in found}
     assert said["Ray"].fine, said["Ray"]
@@ -66,6 +67,29 @@ def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(images.PHOTOGRAPHS, "lost", "lost.png")
     fine, text = doctor.photographs()
     assert not fine and text.startswith("lost missing")
+
+
+def test_data_sets_are_read_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fine, text = doctor.data_sets()
+    assert fine and "1797 digits" in text
+    assert "mnist" in text.partition("not here: ")[2] and "cifar10" in text.partition("not here: ")[2]
+    (tmp_path / "data").mkdir()
+    for name, head in (("train-images-idx3-ubyte", (2051, 2, 1, 1)), ("train-labels-idx1-ubyte", (2049, 2))):
+        content = b"".join(number.to_bytes(4, "big") for number in head) + bytes(2)
+        (tmp_path / "data" / name).write_bytes(content)
+    fine, text = doctor.data_sets()
+    assert fine and "2 mnist in " in text
+    (tmp_path / "data" / "train-images-idx3-ubyte").write_bytes(b"not one")
+    fine, text = doctor.data_sets()
+    assert not fine and "train-images-idx3-ubyte' is damaged" in text
+
+
+def test_the_features_that_come_along_are_really_loaded() -> None:
+    fine, text = doctor.features()
+    assert fine and text.startswith("efficientnet_lite0 loads")
 
 
 def test_inception_is_found_where_torch_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
