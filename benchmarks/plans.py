@@ -8,20 +8,21 @@ each and as many at once as there are cores; `--set key=value` is that of `searc
 """
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import optuna
 from scipy import stats
 
 from trainers.settings import L1, Regularizer
-from trainers.tasks import find_task
+from trainers.tasks import find_task, prepared_of
 from tuner.spec import StudySpec, freeze, load_spec
 
 Job = tuple[str, str, dict[str, Regularizer], int]  # what it is called, the spec as JSON, settings, seed
@@ -46,9 +47,7 @@ def trained(
     """{name: {seed: curve}}; each line that is done is printed, and kept in `log` as JSON."""
     text = spec.model_dump_json()
     jobs = [(name, text, settings, seed) for name, settings in named.items() for seed in seeds]
-    prepare = find_task(spec.task).prepare
-    if prepare is not None:
-        prepare(spec.plan_with({}, {}))
+    prepared_of(find_task(spec.task), spec.plan_with({}, {}))  # once, and not by each training at first
     found: dict[str, dict[int, Curve]] = defaultdict(dict)
     with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
         for name, seed, curve in pool.imap_unordered(train, jobs):
@@ -81,6 +80,7 @@ def l1(spec: StudySpec, weights: Iterable[float], seeds: range, log: Path | None
         for of, label in ((metric, site), (f"{site}.mean_abs", "")):
             ratios = (mean(f"{site} {weight:g}", of) / mean("baseline", of) for weight in weights)
             print(f"{label:8}" + "".join(f"{ratio:9.3f}" for ratio in ratios))
+    report(spec, found.pop("baseline"), found, seeds)
 
 
 def signal(spec: StudySpec, count: int, seeds: range, log: Path | None) -> None:
@@ -91,47 +91,43 @@ def signal(spec: StudySpec, count: int, seeds: range, log: Path | None) -> None:
         print(name, settings)
     base = trained(spec, {"baseline": {}}, range(seeds.start, seeds.start + 4), log)["baseline"]
     found = trained(spec, named, seeds, log)
-    print()
-    for metric in (spec.metric(), *companions(spec)):
-        report(metric, spec.evaluate_at(), base, found, seeds)
-
-
-def companions(spec: StudySpec) -> tuple[str, ...]:
-    """The metrics that the task shows beside the objective."""
-    named = find_task(spec.task).companions
-    return () if named is None else tuple(named(spec.plan_with({}, {})))
+    report(spec, base, found, seeds)
 
 
 def report(
+    spec: StudySpec, base: Mapping[int, Curve], found: Mapping[str, Mapping[int, Curve]], seeds: range
+) -> None:
+    """For each metric one line a step."""
+    for metric in (spec.metric(), *spec.companions()):
+        print(f"\n{metric}: baseline over {len(base)} seeds; {len(found)} settings × {len(seeds)} seeds")
+        for step in spec.evaluate_at():
+            print(f"  step {step:>6}: {told(metric, step, spec.budget.steps, base, found)}")
+
+
+def told(
     metric: str,
-    steps: tuple[int, ...],
+    step: int,
+    last: int,
     base: Mapping[int, Curve],
     found: Mapping[str, Mapping[int, Curve]],
-    seeds: range,
-) -> None:
-    """One line a step for one metric."""
-    print(f"{metric}: baseline over {len(base)} seeds; {len(found)} settings × {len(seeds)} seeds")
-    for step in steps:
-        values = [curve[step][metric] for curve in base.values()]
-        rows = [[found[name][seed][step][metric] for seed in seeds] for name in found]
-        ends = [[found[name][seed][steps[-1]][metric] for seed in seeds] for name in found]
-        between = [
-            tau([row[a] for row in rows], [row[b] for row in rows])
-            for a in range(len(seeds))
-            for b in range(a + 1, len(seeds))
-        ]
-        rung = [tau([row[a] for row in rows], [row[a] for row in ends]) for a in range(len(seeds))]
-        logs = [[math.log(value) if value > 0 else value for value in row] for row in rows]
-        f, p = stats.f_oneway(*logs) if len(seeds) > 1 else (math.nan, math.nan)
-        print(
-            f"  step {step:>6}: {statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}; "
-            f"τ between seeds {statistics.fmean(between) if between else math.nan:.2f}, "
-            f"with the end {statistics.fmean(rung):.2f}; settings differ: F = {f:.1f}, p = {p:.2g}"
-        )
+) -> str:
+    """The baseline's mean ± sd at the step, and what the settings' values there say."""
+    values = [curve[step][metric] for curve in base.values()]
+    rows = [[curve[step][metric] for _, curve in sorted(curves.items())] for curves in found.values()]
+    ends = [[curve[last][metric] for _, curve in sorted(curves.items())] for curves in found.values()]
+    columns, final = list(zip(*rows, strict=True)), list(zip(*ends, strict=True))
+    between = [tau(one, other) for one, other in itertools.combinations(columns, 2)]
+    rung = [tau(one, end) for one, end in zip(columns, final, strict=True)]
+    spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+    text = f"{statistics.fmean(values):.4g}{spread}; τ with the end {statistics.fmean(rung):.2f}"
+    if not between:
+        return text
+    f, p = stats.f_oneway(*[[math.log(max(value, 1e-12)) for value in row] for row in rows])
+    return f"{text}, between seeds {statistics.fmean(between):.2f}; settings differ: F = {f:.1f}, p = {p:.2g}"
 
 
-def tau(one: list[float], other: list[float]) -> float:
-    """Kendall's τ of two lists."""
+def tau(one: Sequence[float], other: Sequence[float]) -> float:
+    """Kendall's τ."""
     return float(stats.kendalltau(one, other).statistic)
 
 
