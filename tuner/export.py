@@ -23,6 +23,7 @@ from trainers.settings import Mistake, SettingsFile
 from tuner import tracking as names
 from tuner.exported import compared, downloaded
 from tuner.query import Found, answered, find_study, found, tracking_of
+from tuner.runs import whole
 from tuner.states import COMPLETE
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _complete(study: Found, run: "Run") -> SettingsFile:
     from mlflow.exceptions import MlflowException
 
     tags = run.data.tags
-    confirmed = json.loads(tags[names.CONFIRMED]) if names.CONFIRMED in tags else None
+    confirmed = json.loads(whole(tags, names.CONFIRMED) or "null")
     try:
         content = downloaded(study.client, run.info.run_id)
     except (MlflowException, OSError, Mistake) as error:

@@ -104,7 +104,7 @@ class Progress:
 
     def _lines(self) -> list[str]:
         if self._seen is None:
-            return ["starting Ray …"]
+            return ["starting Ray, and preparing what trials share …"]
         rows, spec, elapsed, behind = self._seen
         elapsed += self._clock() - self._at
         left = time_left(rows, spec, elapsed=elapsed, now=time.time(), confirming=self._confirming)

@@ -22,7 +22,7 @@ from trainers.settings import Mistake
 from trainers.tasks import ORACLES
 from tuner import tracking as names
 from tuner.exported import attained_of, companions_of, exported_baseline
-from tuner.runs import safe
+from tuner.runs import safe, whole
 from tuner.states import COMPLETE, RUNNING
 
 if TYPE_CHECKING:
@@ -161,13 +161,14 @@ def found(client: "MlflowClient", run: "Run") -> Found:
     """The study whose own run this is."""
     tags = run.data.tags
     baseline, begin = None, len(names.OF_BASELINE)
-    if names.BASELINE in tags:
+    told = whole(tags, names.BASELINE)
+    if told is not None:
         measured = {
             name[begin:]: value
             for name, value in run.data.metrics.items()
             if name.startswith(names.OF_BASELINE)
         }
-        baseline = json.loads(tags[names.BASELINE]) | {"metrics": measured}
+        baseline = json.loads(told) | {"metrics": measured}
     return Found(
         client=client,
         run_id=run.info.run_id,
@@ -239,7 +240,7 @@ def _has_finished(study: Found) -> bool:
 
 def _row(study: Found, run: "Run") -> dict[str, Any]:
     tags, metrics = run.data.tags, run.data.metrics
-    state, settings = tags[names.STATE], json.loads(tags.get(names.SETTINGS, "{}"))
+    state, settings = tags[names.STATE], json.loads(whole(tags, names.SETTINGS) or "{}")
     begin = len(names.EXTRAS)
     return {
         "run_id": run.info.run_id,
@@ -258,5 +259,5 @@ def _row(study: Found, run: "Run") -> dict[str, Any]:
         "extras": {name[begin:]: value for name, value in metrics.items() if name.startswith(names.EXTRAS)},
         "attained": attained_of(settings, metrics, study.baseline),
         "baseline": exported_baseline(study.baseline),
-        "confirmed": json.loads(tags[names.CONFIRMED]) if names.CONFIRMED in tags else None,
+        "confirmed": json.loads(whole(tags, names.CONFIRMED) or "null"),
     }

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import count, takewhile, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Point = tuple[str, float, int, int]  # name, value, unix milliseconds, training step
 
-_LONGEST_TAG = 8000  # MLflow cuts what is longer, and JSON that was cut is none
+_LONGEST_TAG = 8000  # MLflow cuts what is longer, and JSON that was cut is none; see `whole`
 _METRICS, _PARAMETERS = 800, 100  # a batch; MLflow takes 1000 things in all, 100 of them parameters
 
 
@@ -100,7 +100,7 @@ class Run:
         params = _cut([Param(key, value) for key, value in (parameters or {}).items()], _PARAMETERS)
         for some, others in zip_longest(metrics[:-1], params[:-1]):
             self._client.log_batch(self.id, metrics=some or (), params=others or ())
-        told = [RunTag(key, value) for key, value in tags.items() if len(value) <= _LONGEST_TAG]
+        told = [RunTag(key, piece) for name, value in tags.items() for key, piece in _pieces(name, value)]
         told.append(RunTag(names.DELIVERED, delivered))
         self._client.log_batch(self.id, metrics=metrics[-1], params=params[-1], tags=told)
         self._delivered = delivered
@@ -137,6 +137,22 @@ def safe(name: str) -> str:
     """
     plain = "".join(one if one.isalnum() or one in "_-. /:" else "_" for one in name)
     return plain.strip("/. ")[:250] or "_"
+
+
+def whole(tags: Mapping[str, str], name: str) -> str | None:
+    """A tag that `Run.send` wrote, however long; None where there is none.
+
+    >>> whole({"settings": "{", "settings.1": "}"}, "settings")
+    '{}'
+    """
+    pieces = takewhile(tags.__contains__, (name if i == 0 else f"{name}.{i}" for i in count()))
+    return "".join(tags[piece] for piece in pieces) if name in tags else None
+
+
+def _pieces(name: str, value: str) -> list[tuple[str, str]]:
+    """A tag and its continuations."""
+    cut = _cut(value, _LONGEST_TAG)
+    return [(name if i == 0 else f"{name}.{i}", str(piece)) for i, piece in enumerate(cut)]
 
 
 def _cut(things: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Found
 
 from tuner import runs
-from tuner.runs import Run, experiment_of, safe
+from tuner.runs import Run, experiment_of, safe, whole
 
 
 @pytest.fixture
@@ -38,6 +38,14 @@ def test_more_than_a_batch_takes_arrives_whole(client: MlflowClient, found: Foun
     run.send({}, points, {f"p{i}": str(i) for i in range(250)})
     assert len(client.get_metric_history(run.id, "score")) == 1700
     assert len(client.get_run(run.id).data.params) == 250
+
+
+def test_a_tag_longer_than_mlflow_takes_arrives_whole(client: MlflowClient, found: Found) -> None:
+    run, long = Run(client, found), "".join(chr(65 + i % 26) for i in range(17_000))
+    run.send({"settings": long, "state": "COMPLETE", "empty": ""})
+    tags = client.get_run(run.id).data.tags
+    assert whole(tags, "settings") == long
+    assert (whole(tags, "state"), whole(tags, "empty"), whole(tags, "reason")) == ("COMPLETE", "", None)
 
 
 def test_a_text_that_has_changed_is_sent_again(client: MlflowClient, found: Found) -> None:
