@@ -23,7 +23,7 @@ from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
 from trainers.plan import Plan
-from trainers.scores import measure, scores
+from trainers.scores import files, measure, scores
 from trainers.settings import Mistake
 from trainers.sparsity import attach
 from trainers.training import (
@@ -111,7 +111,8 @@ class GanTraining(Training):
         self.average = plan.value("average")
         whole = load(options)
         plan.refuse_another({"data": whole.fingerprint()})
-        self.scores = scores(options, whole, self.device, plan.prepared)
+        self.scores = scores(options, whole, self.device)
+        plan.refuse_another(files(self.scores))
         mine = datasets.limited(
             whole, options.limit, generator=np.random.default_rng(data), batch=options.batch
         )

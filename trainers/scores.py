@@ -1,7 +1,7 @@
 """How near generated pictures are to a data set: the distances of a plan, on features made once for all."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,7 @@ from torch import Tensor
 from trainers.features import Extractor, extractor
 from trainers.frechet import FeatureStatistics, frechet_distance, kernel_distance, root
 from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
-from trainers.prepared import PLACE, Arrays, folder, made_once
-from trainers.settings import Mistake
+from trainers.prepared import Arrays, made_once
 
 if TYPE_CHECKING:
     from trainers.datasets import Dataset
@@ -77,18 +76,19 @@ class Score:
 
     extractor: Extractor
     reference: Reference
-    names: tuple[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", FEATURES[self.extractor.name])
-
-    def measure(self, images: Iterable[Tensor]) -> dict[str, float]:
-        """Batches of N×C×S×S, uint8, on the extractor's device → {"fid": …, "kid": …}, or as `names` says."""
-        return measure([self], images)
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the Fréchet and of the kernel distance."""
+        return FEATURES[self.extractor.name]
 
 
 def measure(scores: Sequence[Score], images: Iterable[Tensor]) -> dict[str, float]:
-    """All distances of all scores, with one pass over the pictures; see `Score.measure`."""
+    """All distances of all scores, {"fid": …, "kid": …, …} by their `names`, in one pass over the pictures.
+
+    images: batches of N×C×S×S, uint8, on the extractors' device; fewer than two pictures are a Mistake.
+    Features that are not finite, as of a training that diverged, measure as NaN.
+    """
     gathered = [_Gathered(score) for score in scores]
     for batch in images:
         for one in gathered:
@@ -125,42 +125,26 @@ def prepare(options: GanOptions, dataset: "Dataset") -> dict[str, str]:
     It is made on the first GPU where there is one. Errors as `trainers.features.extractor` has them.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = scores(options, dataset, device, {})
-    return {file: digest for score in made for file, digest in score.reference.files.items()}
+    return files(scores(options, dataset, device))
 
 
-def scores(
-    options: GanOptions, dataset: "Dataset", device: torch.device | str, expected: Mapping[str, str]
-) -> list[Score]:
-    """The scores of the plan's distances, the objective's first.
+def files(scores: Sequence[Score]) -> dict[str, str]:
+    """The prepared files that the scores rest on: file → SHA-256. Distances compare where these agree."""
+    return {file: digest for score in scores for file, digest in score.reference.files.items()}
 
-    expected: prepared file → SHA-256, as `prepare` gave them for the study; empty: nothing is checked. Where
-    a file here is another than the study's, a Mistake says so: its distances would not compare.
+
+def scores(options: GanOptions, dataset: "Dataset", device: torch.device | str) -> list[Score]:
+    """The scores of the plan's distances, the objective's first; what they need is made where it is missing.
 
     >>> from trainers import datasets
     >>> options = GanOptions(data="digits", size=8, objective="fd_pixels", network={"blocks": 2})
     >>> digits = datasets.load("digits", size=8)
-    >>> [score] = scores(options, digits, "cpu", prepare(options, digits))
-    >>> measured = score.measure([digits.images])
+    >>> measured = measure(scores(options, digits, "cpu"), [digits.images])
     >>> list(measured), measured["fd_pixels"] < 1e-9
     (['fd_pixels', 'kd_pixels'], True)
     """
     found = []
     for distance in options.distances():
         by = extractor(FEATURES_OF[distance], dataset=dataset, device=device)
-        _check(by.files, expected)  # before statistics are made from it, which may take long
         found.append(Score(by, reference(by, dataset)))
-        _check(found[-1].reference.files, expected)
     return found
-
-
-def _check(files: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    for file, digest in files.items():
-        if not expected or expected.get(file) == digest:
-            continue
-        other = f"has the SHA-256 {digest[:12]}…"
-        told = other if file in expected else "is none of the study's (other data, or versions)"
-        raise Mistake(
-            f"{folder() / file} {told}, but distances compare only where all trainings use the files that "
-            f"the study began with: copy them there, or name a folder that all machines share with {PLACE}"
-        )

@@ -16,6 +16,7 @@ from trainers.losses.build import LOSSES
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
 from trainers.plan import Frozen, Plan
+from trainers.scores import measure
 from trainers.settings import L0, L1, L0Inf, Mistake
 
 
@@ -190,7 +191,7 @@ def test_the_rates_fall_linearly_to_zero_after_the_last_step() -> None:
 def test_a_limit_trains_on_fewer_pictures_and_is_scored_against_all() -> None:
     few, all_ = (GanTraining(small_gan(options={"limit": limit}), seed=0) for limit in (0.1, None))
     assert len(few.images) < len(all_.images) / 8
-    assert few.scores[0].measure([all_.images])["fd_pixels"] == pytest.approx(0, abs=1e-9)
+    assert measure(few.scores, [all_.images])["fd_pixels"] == pytest.approx(0, abs=1e-9)
     other = GanTraining(small_gan(options={"limit": 0.1}), seed=1)
     assert not torch.equal(few.images, other.images)
 

@@ -73,7 +73,7 @@ def kernel_by_hand(x: Tensor, y: Tensor) -> float:
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")  # in pytorch-fid
 def test_both_distances_are_what_their_definitions_say() -> None:
     digits, by, pictures = small_digits(), Sums(), generated()
-    found = Score(by, reference(by, digits)).measure([pictures])
+    found = measure([Score(by, reference(by, digits))], [pictures])
     frechet = frechet_by_hand(by(pictures), by(digits.images))
     kernel = kernel_by_hand(by(pictures), by(digits.images))
     assert found == {
@@ -87,12 +87,12 @@ def test_both_distances_are_what_their_definitions_say() -> None:
 def test_batches_do_not_matter(batch: int) -> None:
     by = Sums()
     score = Score(by, reference(by, small_digits()))
-    whole, parts = score.measure([generated()]), score.measure(generated().split(batch))
+    whole, parts = measure([score], [generated()]), measure([score], generated().split(batch))
     assert parts == pytest.approx(whole, rel=1e-9)
 
 
 def test_several_scores_share_one_pass_over_the_pictures() -> None:
-    found = scores.scores(options("fd_classifier", "fd_pixels"), small_digits(), "cpu", {})
+    found = scores.scores(options("fd_classifier", "fd_pixels"), small_digits(), "cpu")
     given = []
 
     def once() -> Iterator[Tensor]:
@@ -100,7 +100,7 @@ def test_several_scores_share_one_pass_over_the_pictures() -> None:
             given.append(len(part))
             yield part
 
-    each = found[0].measure([generated()]) | found[1].measure([generated()])
+    each = measure(found[:1], [generated()]) | measure(found[1:], [generated()])
     together = measure(found, once())
     assert given == [100, 100, 100]
     assert together == pytest.approx(each, rel=1e-6)
@@ -108,7 +108,7 @@ def test_several_scores_share_one_pass_over_the_pictures() -> None:
 
 
 def test_digits_are_nearer_to_digits_than_noise_is() -> None:
-    found = scores.scores(options("fd_classifier", "fd_pixels"), small_digits(), "cpu", {})
+    found = scores.scores(options("fd_classifier", "fd_pixels"), small_digits(), "cpu")
     same = measure(found, [small_digits().images])
     near, far = measure(found, [generated()]), measure(found, [noise(300, 1, 8, 8)])
     black = measure(found, [torch.zeros(300, 1, 8, 8, dtype=torch.uint8)])
@@ -134,7 +134,7 @@ def test_the_reference_is_of_all_pictures_and_of_a_draw_of_them(monkeypatch: pyt
     assert len(set(drawn)) == 100
     assert set(ordered.labels[drawn].tolist()) == set(range(10))
 
-    asked = Score(by, made).measure([generated(120), generated(300)])
+    asked = measure([Score(by, made)], [generated(120), generated(300)])
     kernel = kernel_by_hand(by(generated(120)[:100]), torch.from_numpy(made.kernel))
     assert asked["kd_pixels"] == pytest.approx(kernel, rel=1e-4)
 
@@ -172,7 +172,7 @@ def test_what_is_prepared_is_named_with_its_checksum_and_made_once(place: Path) 
     written = {path: path.stat().st_mtime_ns for path in place.glob("*.npz")}
     assert len(written) == 4
     assert prepare(plan, digits) == files
-    assert [one.names[0] for one in scores.scores(plan, digits, "cpu", files)] == [
+    assert [one.names[0] for one in scores.scores(plan, digits, "cpu")] == [
         "fd_classifier",
         "fd_pixels",
     ]
@@ -187,29 +187,15 @@ def test_every_distance_has_its_names() -> None:
         assert FEATURES_OF[frechet] == name
 
 
-@pytest.mark.parametrize("kind", ["pixels", "reference-pixels"])
-def test_a_file_that_is_another_than_the_studys_is_refused(kind: str) -> None:
-    files = prepare(options(), small_digits())
-    name = next(name for name in files if name.rsplit("-", 1)[0] == kind)
-    other = files | {name: "0" * 64}
-    with pytest.raises(Mistake, match=rf"{name} has the SHA-256 {files[name][:12]}…, but .* {PLACE}"):
-        scores.scores(options(), small_digits(), "cpu", other)
-
-
-def test_a_file_that_the_study_does_not_know_is_refused() -> None:
-    files = prepare(options(), small_digits())
-    with pytest.raises(Mistake, match=r"pixels-\w+\.npz is none of the study's \(other data, or versions\)"):
-        scores.scores(options(), small_digits(399), "cpu", files)
-
-
-def test_a_wrong_extractor_is_refused_before_statistics_are_made_with_it(place: Path) -> None:
-    with pytest.raises(Mistake, match="none of the study's"):
-        scores.scores(options(), small_digits(), "cpu", {"data": "0" * 64})
-    assert [path.name.rsplit("-", 1)[0] for path in place.glob("*.npz")] == ["pixels"]
+def test_the_files_of_scores_are_those_that_were_prepared() -> None:
+    plan, digits = options("fd_classifier", "fd_pixels"), small_digits()
+    assert scores.files(scores.scores(plan, digits, "cpu")) == prepare(plan, digits)
+    others = scores.files(scores.scores(plan, small_digits(399), "cpu"))
+    assert len(others) == 4 and not others.items() & prepare(plan, digits).items()
 
 
 def test_too_few_pictures_are_a_sentence() -> None:
-    found = scores.scores(options(), small_digits(), "cpu", {})
+    found = scores.scores(options(), small_digits(), "cpu")
     for pictures in ([], [generated(1)]):
         with pytest.raises(
             Mistake, match=r"the statistics hold [01] feature vectors, .*: give more pictures"
@@ -223,7 +209,7 @@ def test_features_that_are_not_finite_score_nan() -> None:
             return super().features(images) * torch.nan
 
     target = reference(Sums(), small_digits())
-    found = Score(Broken(), target).measure([generated()])
+    found = measure([Score(Broken(), target)], [generated()])
     assert np.isnan(list(found.values())).all()
 
 
@@ -232,9 +218,9 @@ def test_pretrained_features_score_colour_and_need_no_file_but_the_reference() -
     plan = options("fd_efficientnet_lite0").model_copy(update={"size": 16})
     files = prepare(plan, colour)
     assert [name.rsplit("-", 1)[0] for name in files] == ["reference-efficientnet_lite0"]
-    [score] = scores.scores(plan, colour, "cpu", files)
+    [score] = scores.scores(plan, colour, "cpu")
     assert score.extractor.digest == extractor("efficientnet_lite0", dataset=None, device="cpu").digest
-    same, other = score.measure([colour.images]), score.measure([noise(12, 3, 16, 16) // 2])
+    same, other = (measure([score], [part]) for part in (colour.images, noise(12, 3, 16, 16) // 2))
     assert list(same) == ["fd_efficientnet_lite0", "kd_efficientnet_lite0"]
     assert same["fd_efficientnet_lite0"] < 1e-3 * other["fd_efficientnet_lite0"]
 
@@ -242,8 +228,8 @@ def test_pretrained_features_score_colour_and_need_no_file_but_the_reference() -
 @pytest.mark.gpu
 def test_a_gpu_measures_what_the_cpu_measures() -> None:
     plan, digits = options("fd_classifier", "fd_pixels", "fd_efficientnet_lite0"), small_digits(200)
-    on_cpu = measure(scores.scores(plan, digits, "cpu", {}), [generated(200)])
-    there = scores.scores(plan, digits, "cuda", {})
+    on_cpu = measure(scores.scores(plan, digits, "cpu"), [generated(200)])
+    there = scores.scores(plan, digits, "cuda")
     on_gpu = measure(there, [generated(200).cuda()])
     for name in plan.distances():
         assert on_gpu[name] == pytest.approx(on_cpu[name], rel=0.02)
