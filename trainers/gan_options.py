@@ -1,9 +1,11 @@
 """The keys of task `gan`: which pictures, networks and loss, how they train and are scored. No torch."""
 
+import math
 import os
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PlainValidator, Tag, field_validator, model_validator
 
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
@@ -83,10 +85,17 @@ def first_side(size: int, blocks: int) -> int:
     return size >> blocks
 
 
+_NETWORKS: tuple[type[Frozen], ...] = (DcganNetwork, SnganNetwork)
+
+
 def _kind(network: Any) -> str:
     """The network that an entry means; `{width: 16}` is a dcgan."""
-    kind = network.get("kind", "dcgan") if isinstance(network, dict) else getattr(network, "kind", None)
-    known = ("dcgan", "sngan")
+    known = [str(one.model_fields["kind"].default) for one in _NETWORKS]
+    if not isinstance(network, Mapping | Frozen):
+        raise Mistake(
+            f"plan.network is {network!r}, but it is a section: write for example {{kind: {known[-1]}}}"
+        )
+    kind = network.get("kind", known[0]) if isinstance(network, Mapping) else getattr(network, "kind", None)
     if kind not in known:
         raise Mistake(f"plan.network.kind is {kind!r}, but the networks of task gan are {', '.join(known)}")
     return str(kind)
@@ -97,17 +106,33 @@ Network = Annotated[
 ]
 
 
+def _limit(value: Any) -> int | float | None:
+    """A count, also one written as 500.0, or a fraction."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("it must be a count of pictures, a fraction of them between 0 and 1, or null")
+    if value >= 1 and value != int(value):
+        raise ValueError("it must be a whole count of pictures, or a fraction below 1")
+    return int(value) if value >= 1 else float(value)
+
+
 class GanOptions(Frozen):
     """The keys of task `gan`; the defaults are the field's reference on CIFAR-10 (arXiv 2005.02494)."""
+
+    PLACES: ClassVar[tuple[str, ...]] = ("root", "download")
 
     data: str = Field(
         default="cifar10", min_length=1, description=f"{', '.join(SOURCES)}, or a folder of pictures"
     )
     root: str = Field(
-        default="data", min_length=1, description="the folder of data sets by name, or of idx.gz files"
+        default="data",
+        min_length=1,
+        validate_default=True,
+        description="the folder of data sets by name, or of idx.gz files",
     )
     download: bool = Field(default=False, description="whether a data set that is not there may be fetched")
-    limit: int | float | None = Field(
+    limit: Annotated[int | float | None, PlainValidator(_limit)] = Field(
         default=None, description="train on so many pictures, or on a fraction of each class; null: on all"
     )
     size: int = Field(default=32, ge=8, le=256, description="side of the pictures in pixels")
@@ -116,7 +141,8 @@ class GanOptions(Frozen):
     )
     network: Network = Field(default=DcganNetwork(), description="generator and discriminator")
     loss: Literal["non_saturating", "hinge"] = Field(
-        default="non_saturating", description="what both networks minimise"
+        default="non_saturating",
+        description="what both networks minimise; where it is left out, hinge for sngan",
     )
     objective: Distance = Field(default="fid", description="what is minimised; it names the features")
     also: tuple[Distance, ...] = Field(default=(), description="distances that are shown beside it")
@@ -134,23 +160,26 @@ class GanOptions(Frozen):
         default=0.0, ge=0, lt=1, description="decay of the averaged generator that is scored; 0: no average"
     )
 
-    @field_validator("data", "root")
+    @field_validator("root")
     @classmethod
-    def _absolute(cls, value: str) -> str:
-        """A folder is meant relative to where the user stands; workers and a `resume` stand elsewhere."""
-        path = os.path.abspath(os.path.expanduser(value))
-        return path if os.path.exists(path) and value not in SOURCES else value
+    def _absolute_root(cls, root: str) -> str:
+        """It is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
+        return os.path.abspath(os.path.expanduser(root))
 
-    @field_validator("limit")
+    @field_validator("data")
     @classmethod
-    def _share_or_count(cls, limit: float | None) -> float | None:
-        if isinstance(limit, bool) or (limit is not None and limit <= 0):
-            raise ValueError("it must be a count of at least 1, or a fraction below 1")
-        if isinstance(limit, float) and limit >= 1:
-            if limit != int(limit):
-                raise ValueError("it must be a count of at least 1, or a fraction below 1")
-            return int(limit)
-        return limit
+    def _absolute_folder(cls, data: str) -> str:
+        """The same for a folder of pictures; a data set's name goes before a folder of that name."""
+        path = os.path.abspath(os.path.expanduser(data))
+        return path if os.path.isdir(path) and data not in SOURCES else data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_of_the_network(cls, given: Any) -> Any:
+        """Each family was published with its loss."""
+        if isinstance(given, Mapping) and "loss" not in given and "network" in given:
+            return {**given, "loss": "hinge" if _kind(given["network"]) == "sngan" else "non_saturating"}
+        return given
 
     @model_validator(mode="after")
     def _suits(self) -> "GanOptions":
@@ -182,7 +211,7 @@ def sites(plan: Plan) -> Sites:
 def measured(plan: Plan) -> str:
     """On what the plan's objective is measured: features, how many pictures, against which."""
     options = GanOptions.model_validate(plan.options)
-    drawn = "the averaged generator" if options.average else "the generator"
+    drawn = "the averaged generator" if plan.value("average") else "the generator"
     return (
         f"Fréchet distance on {FEATURES_IN_WORDS[FEATURES_OF[options.objective]]}, "
         f"{options.samples:,} pictures of {drawn} against all of {os.path.basename(options.data)} "

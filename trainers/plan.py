@@ -123,7 +123,15 @@ class Plan(Frozen):
 
     def identity(self) -> str:
         """Canonical JSON of all that changes what is computed: a checkpoint belongs to exactly this."""
-        return json.dumps(self.model_dump(mode="json", exclude={"checkpoint_every"}), sort_keys=True)
+        content = self.model_dump(mode="json", exclude={"checkpoint_every"})
+        for name in places(type(self.options)):
+            del content["options"][name]
+        return json.dumps(content, sort_keys=True)
+
+
+def places(options: type[BaseModel]) -> tuple[str, ...]:
+    """The options that say where something lies and not what it is: another machine has them otherwise."""
+    return tuple(getattr(options, "PLACES", ()))
 
 
 def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Mistake:
@@ -157,11 +165,6 @@ def _unknown_key(key: str, name: str, known: Sequence[str]) -> Mistake:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def known_keys(model: type[BaseModel], loc: Sequence[int | str] = ()) -> list[str]:
-    """The keys of the model that lies at loc inside model, as far as the path can be followed."""
-    return list(_followed(model, loc)[0].model_fields)
 
 
 def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel], list[int | str]]:

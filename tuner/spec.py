@@ -14,7 +14,16 @@ from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
 from trainers.plan import Frozen, Plan, Prepared, one_sentence
 from trainers.settings import Mistake, Regularizer, strength_of
-from trainers.tasks import TASKS, companions_of, find_task, make_plan, measured_of, metric_of, sites_of
+from trainers.tasks import (
+    TASKS,
+    companions_of,
+    find_task,
+    make_plan,
+    measured_of,
+    metric_of,
+    options_model,
+    sites_of,
+)
 from tuner.sampling import check_sampler
 from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Whole
 from tuner.spec_file import apply_overrides, plain, read_source, seconds
@@ -261,11 +270,11 @@ def _startup(trials: int) -> int:
 def differences(first: StudySpec, second: StudySpec) -> list[str]:
     """The dotted keys by which two frozen specs are different studies.
 
-    Compared are task, plan, space, search and budget; not the number of trials, and not the start-up trials
-    where one of the two leaves them open.
+    Compared are task, plan, space, search and budget; not the number of trials, not where data lie, and not
+    the start-up trials where one of the two leaves them open.
     """
     one, other = _flat(first), _flat(second)
-    ignored = {"budget.trials"}
+    ignored = {"budget.trials", *(f"plan.{name}" for name in places(options_model(find_task(first.task))))}
     if None in (first.search.startup_trials, second.search.startup_trials):
         ignored.add("search.startup_trials")
     return [

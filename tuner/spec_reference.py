@@ -57,7 +57,9 @@ def _lines(model: BaseModel, instead: Mapping[str, Mapping[str, BaseModel]], ind
             for part, value in values[key].items():
                 yield f"{indent}  {part}: {_flow(value)}"
         else:
-            yield _line(f"{indent}{key}: {_flow(values[key])}", field.description)
+            # A path is made absolute where it is read, and here it stays as it is.
+            value = field.default if isinstance(field.default, str) else values[key]
+            yield _line(f"{indent}{key}: {_flow(value)}", field.description)
 
 
 def _choices(field: FieldInfo, inner: object) -> dict[str, BaseModel]:

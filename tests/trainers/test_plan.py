@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from trainers.dip_options import DipOptions, Gaussian, SkipNetwork
-from trainers.plan import Frozen, Plan, known_keys, one_sentence
+from trainers.plan import Frozen, Plan, one_sentence
 from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake
 
 
@@ -165,11 +165,6 @@ class Outer(Frozen):
 ])  # fmt: skip
 def test_the_known_keys_are_those_of_the_place(given: Any, sentence: str) -> None:
     assert sentence in told(Outer, given)
-
-
-def test_the_known_keys_can_be_asked_for() -> None:
-    assert known_keys(Outer) == ["inner", "many", "listed", "needed"]
-    assert known_keys(Outer, ("inner", "network"))[:2] == ["kind", "width"]
 
 
 @pytest.mark.parametrize(("settings", "sentence"), [
