@@ -22,6 +22,7 @@ from trainers.gan_options import GanOptions
 from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
+from trainers.networks.pair import PictureForm
 from trainers.plan import Plan
 from trainers.scores import files, measure, scores
 from trainers.settings import Mistake
@@ -122,7 +123,9 @@ class GanTraining(Training):
 
         drawn_once = torch.Generator().manual_seed(first)
         self.generator, self.discriminator = build_pair(
-            options.network, size=options.size, channels=self.images.shape[1], generator=drawn_once
+            options.network,
+            PictureForm(options.size, self.images.shape[1], self.classes),
+            generator=drawn_once,
         )
         self.loss = build_loss(options.loss, network=self.discriminator, generator=drawn_once)
         for module in (self.generator, self.discriminator, self.loss):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from trainers.gan_options import DcganNetwork, SnganNetwork
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
-from trainers.networks.pair import Discriminator, Generator
+from trainers.networks.pair import Discriminator, Generator, PictureForm
 
 # Every pair that a plan can name; a new one joins here.
 SMALL: dict[str, DcganNetwork | SnganNetwork] = {
@@ -14,6 +14,7 @@ SMALL: dict[str, DcganNetwork | SnganNetwork] = {
     "sngan": SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6),
 }
 SIZE = 8
+CLASSES = 10
 
 
 def small(
@@ -23,7 +24,7 @@ def small(
     config = SMALL[kind]
     if spectral_norm is not None:
         config = config.model_copy(update={"spectral_norm": spectral_norm})
-    return build_pair(config, size=size, channels=channels, generator=drawn(seed))
+    return build_pair(config, PictureForm(size, channels, CLASSES), generator=drawn(seed))
 
 
 def drawn(seed: int) -> torch.Generator:
@@ -70,7 +71,7 @@ class PixelJudge(Discriminator):
     feature_count = 1
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(PictureForm(size=1, channels=1, classes=CLASSES))
         self.score = nn.Linear(1, 1)
         nn.init.ones_(self.score.weight), nn.init.zeros_(self.score.bias)
         self.labels: list[Tensor | None] = []

@@ -15,6 +15,7 @@ from trainers.gan import GanTraining, train_gan
 from trainers.losses.build import LOSSES
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
+from trainers.networks.pair import PictureForm
 from trainers.plan import Frozen, Plan
 from trainers.scores import measure
 from trainers.settings import L0, L1, L0Inf, Mistake
@@ -33,8 +34,7 @@ def by_hand(plan: Plan, seed: int) -> tuple[nn.Module, nn.Module, list[Tensor]]:
     data = gan.load(options)
     g, d = build_pair(
         options.network,
-        size=options.size,
-        channels=1,
+        PictureForm(options.size, channels=1, classes=data.classes),
         generator=torch.Generator().manual_seed(first),
     )
     loss = LOSSES[options.loss](d)

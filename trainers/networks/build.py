@@ -10,12 +10,14 @@ from torch.overrides import TorchFunctionMode
 from trainers.dip_options import SkipNetwork
 from trainers.gan_options import DcganNetwork, SnganNetwork
 from trainers.networks import dcgan, sngan
-from trainers.networks.pair import Discriminator, Generator
+from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
 
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
-# What generates from latent vectors comes with what judges it; both are made of (config, size, channels).
-PAIRS: dict[str, tuple[Callable[[Any, int, int], Generator], Callable[[Any, int, int], Discriminator]]] = {
+# What generates from latent vectors comes with what judges it.
+PAIRS: dict[
+    str, tuple[Callable[[Any, PictureForm], Generator], Callable[[Any, PictureForm], Discriminator]]
+] = {
     "dcgan": (dcgan.Generator, dcgan.Discriminator),
     "sngan": (sngan.Generator, sngan.Discriminator),
 }
@@ -38,20 +40,21 @@ def build(config: SkipNetwork, *, out_channels: int, generator: torch.Generator)
 
 
 def build_pair(
-    config: DcganNetwork | SnganNetwork, *, size: int, channels: int, generator: torch.Generator
+    config: DcganNetwork | SnganNetwork, form: PictureForm, *, generator: torch.Generator
 ) -> tuple[Generator, Discriminator]:
     """Generator and discriminator on the CPU in training mode, initialised from `generator` (of the CPU).
 
-    A size that the network cannot draw raises `Mistake`.
+    A form that the network cannot draw raises `Mistake`.
 
     >>> drawn = torch.Generator().manual_seed(0)
-    >>> generator, _ = build_pair(DcganNetwork(width=8), size=32, channels=1, generator=drawn)
+    >>> form = PictureForm(size=32, channels=1, classes=10)
+    >>> generator, _ = build_pair(DcganNetwork(width=8), form, generator=drawn)
     >>> generator.latent, generator.sites
     (128, ('h0', 'h1', 'h2', 'code'))
     """
     make_generator, make_discriminator = PAIRS[config.kind]
     with DrawFrom(generator):
-        return make_generator(config, size, channels), make_discriminator(config, size, channels)
+        return make_generator(config, form), make_discriminator(config, form)
 
 
 class DrawFrom(TorchFunctionMode):

@@ -20,13 +20,14 @@ class Generator(pair.Generator):
     picture. BatchNorm and ReLU stand before each site, PyTorch's default initialisation everywhere. A size
     that so many doublings cannot reach raises `Mistake`.
 
-    >>> Generator(DcganNetwork(width=8), size=32, channels=3)(torch.randn(2, 128)).shape
+    >>> form = pair.PictureForm(size=32, channels=3, classes=10)
+    >>> Generator(DcganNetwork(width=8), form)(torch.randn(2, 128)).shape
     torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, config: DcganNetwork, size: int, channels: int) -> None:
+    def __init__(self, config: DcganNetwork, form: pair.PictureForm) -> None:
         super().__init__()
-        maps = pair.maps(config, size, channels)
+        maps = pair.maps(config, form)
         self.latent, self.sites = config.latent, tuple(maps)
         first = maps[self.sites[0]]
         self._add_site(
@@ -39,7 +40,7 @@ class Generator(pair.Generator):
             # No bias: BatchNorm would take it out again.
             double = nn.ConvTranspose2d(maps[before][0], maps[site][0], 4, 2, 1, bias=False)
             self._add_site(site, maps[site][0], double)
-        self.to_picture = nn.Conv2d(config.width, channels, 3, padding=1)
+        self.to_picture = nn.Conv2d(config.width, form.channels, 3, padding=1)
 
     def _add_site(self, site: str, channels: int, *layers: nn.Module) -> None:
         self.add_module(f"to_{site}", nn.Sequential(*layers, nn.BatchNorm2d(channels)))
@@ -60,15 +61,16 @@ class Discriminator(pair.Discriminator):
     no BatchNorm, so that a picture's score does not depend on its neighbours. With `spectral_norm` all
     weights have it. A size that cannot be halved so often raises `Mistake`.
 
-    >>> Discriminator(DcganNetwork(width=8), size=32, channels=3)(torch.rand(2, 3, 32, 32)).shape
+    >>> form = pair.PictureForm(size=32, channels=3, classes=10)
+    >>> Discriminator(DcganNetwork(width=8), form)(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2])
     """
 
-    def __init__(self, config: DcganNetwork, size: int, channels: int) -> None:
-        super().__init__()
-        (_, side, _), *_ = pair.maps(config, size, channels).values()
+    def __init__(self, config: DcganNetwork, form: pair.PictureForm) -> None:
+        super().__init__(form)
+        (_, side, _), *_ = pair.maps(config, form).values()
         widths = [config.width << i for i in range(config.blocks + 1)]
-        layers: list[nn.Module] = [nn.Conv2d(channels, config.width, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        layers: list[nn.Module] = [nn.Conv2d(form.channels, config.width, 3, padding=1), nn.LeakyReLU(SLOPE)]
         for narrow, wide in pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         self.body = nn.Sequential(*layers, nn.Flatten())

@@ -1,11 +1,23 @@
 """What the two networks of a GAN offer to whoever trains them, whatever family they are of."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from trainers.gan_options import DcganNetwork, Sites, SnganNetwork
 from trainers.settings import Mistake
+
+
+class PictureForm(NamedTuple):
+    """What a pair is made for: pictures channels×size×size, and how many classes there are of them.
+
+    Labels are 0 to classes - 1; where the data have none, classes is 1 and all are 0.
+    """
+
+    size: int
+    channels: int
+    classes: int
 
 
 class Generator(nn.Module, ABC):
@@ -19,31 +31,41 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """N×L floating → N×C×S×S in [-1, 1]. `labels` are N int64, for networks that are conditioned."""
+        """N×L floating → N×C×S×S in [-1, 1]. `labels`: N int64, for networks that read them."""
 
 
 class Discriminator(nn.Module, ABC):
-    """Pictures → scores, high for real ones: `score`, a linear layer, of `feature_count` features."""
+    """Pictures → scores, high for real ones: `score`, a linear layer, of `feature_count` features.
+
+    `form` says what it judges, for whoever builds on it: the head of a loss that tells classes apart, say.
+    """
 
     feature_count: int
     score: nn.Linear
+
+    def __init__(self, form: PictureForm) -> None:
+        super().__init__()
+        self.form = form
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """N×C×S×S in [-1, 1] → N×F: what `score` reads, and a head that a loss brings."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """N×C×S×S in [-1, 1] → N scores. `labels` are N int64, for networks that are conditioned."""
+        """N×C×S×S in [-1, 1] → N scores. `labels`: N int64, for networks that read them."""
         scores: Tensor = self.score(self.features(images)).squeeze(1)
         return scores
 
 
-def maps(config: DcganNetwork | SnganNetwork, size: int, channels: int) -> Sites:
-    """The generator's sites with their shapes; a size or a number of channels that cannot be is a Mistake."""
+def maps(config: DcganNetwork | SnganNetwork, form: PictureForm) -> Sites:
+    """The generator's sites with their shapes; a form that cannot be is a Mistake."""
+    size, channels, classes = form
     if size < 4:
         raise Mistake(
             f"size is {size}, but the networks draw pictures of at least 4 pixels: take a larger one"
         )
     if channels < 1:
         raise Mistake(f"channels is {channels}, but a picture has at least 1: take 1 for grey, 3 for colour")
+    if classes < 1:
+        raise Mistake(f"classes is {classes}, but every picture is of one: take 1 where there are no labels")
     return config.sites(size)

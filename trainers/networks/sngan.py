@@ -22,13 +22,14 @@ class Generator(pair.Generator):
     The reference's convolutions have a bias, and a BatchNorm takes it out again, directly or behind a sum:
     here they have none.
 
-    >>> Generator(SnganNetwork(width=8), size=32, channels=3)(torch.randn(2, 128)).shape
+    >>> form = pair.PictureForm(size=32, channels=3, classes=10)
+    >>> Generator(SnganNetwork(width=8), form)(torch.randn(2, 128)).shape
     torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, config: SnganNetwork, size: int, channels: int) -> None:
+    def __init__(self, config: SnganNetwork, form: pair.PictureForm) -> None:
         super().__init__()
-        maps = pair.maps(config, size, channels)
+        maps = pair.maps(config, form)
         self.latent, self.sites, width = config.latent, tuple(maps), config.width
         first = maps["h0"][1] // 2
         linear = _xavier(nn.Linear(self.latent, width * first * first))
@@ -42,7 +43,7 @@ class Generator(pair.Generator):
             self.add_module(f"shortcut_{site}", _xavier(nn.Conv2d(width, width, 1, bias=False)))
         self.to_code = nn.BatchNorm2d(width)
         self.code = nn.ReLU()
-        self.to_picture = _xavier(nn.Conv2d(width, channels, 3, padding=1))
+        self.to_picture = _xavier(nn.Conv2d(width, form.channels, 3, padding=1))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         x = self.to_map(latents)
@@ -67,17 +68,18 @@ class Discriminator(pair.Discriminator):
     `blocks` says of the generator. With `spectral_norm` all weights have it. A size that the generator cannot
     draw raises `Mistake`.
 
-    >>> discriminator = Discriminator(SnganNetwork(discriminator_width=8), size=32, channels=3)
+    >>> form = pair.PictureForm(size=32, channels=3, classes=10)
+    >>> discriminator = Discriminator(SnganNetwork(discriminator_width=8), form)
     >>> discriminator(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2])
     """
 
-    def __init__(self, config: SnganNetwork, size: int, channels: int) -> None:
-        super().__init__()
-        pair.maps(config, size, channels)
+    def __init__(self, config: SnganNetwork, form: pair.PictureForm) -> None:
+        super().__init__(form)
+        pair.maps(config, form)
         width = config.discriminator_width
         self.body = nn.Sequential(
-            _Block(channels, width, activated=False, halved=True),
+            _Block(form.channels, width, activated=False, halved=True),
             _Block(width, width, activated=True, halved=True),
             _Block(width, width, activated=True, halved=False),
             _Block(width, width, activated=True, halved=False),

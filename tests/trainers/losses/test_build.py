@@ -6,13 +6,14 @@ from typing import get_args
 import pytest
 import torch
 from fixed_program import RefuseCopies, RefuseTheHost
-from gans import SIZE, SMALL, PixelJudge, drawn, equal, images, latents, pixels, small, state
+from gans import CLASSES, SIZE, SMALL, PixelJudge, drawn, equal, images, latents, pixels, small, state
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainers.gan_options import GanOptions
 from trainers.losses.build import LOSSES, build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import PAIRS
+from trainers.networks.pair import PictureForm
 
 ANY = pytest.mark.parametrize(("loss_kind", "network"), list(product(LOSSES, PAIRS)))
 LOSS = pytest.mark.parametrize("loss_kind", LOSSES)
@@ -79,9 +80,10 @@ def test_each_side_lowers_its_loss(loss_kind: str, network: str) -> None:
 @LOSS
 @pytest.mark.parametrize("device", ["cpu", "cuda"])  # a fake GPU needs none
 def test_it_waits_for_nothing_on_the_device(loss_kind: str, device: str) -> None:
+    form = PictureForm(SIZE, 3, CLASSES)
     with FakeTensorMode():
         with torch.device(device):
-            generator, discriminator = (make(SMALL["dcgan"], SIZE, 3) for make in PAIRS["dcgan"])
+            generator, discriminator = (make(SMALL["dcgan"], form) for make in PAIRS["dcgan"])
             loss = LOSSES[loss_kind](discriminator)
             z, pictures, labels = torch.randn(4, 6), torch.randn(4, 3, SIZE, SIZE), torch.zeros(4).long()
         draw = torch.Generator()

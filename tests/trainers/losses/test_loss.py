@@ -1,11 +1,13 @@
-"""What the contract has room for: a head of its own, clipping, a gradient penalty; each is one class."""
+"""What the contract has room for: heads, labels, clipping, a gradient penalty; each is one class."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from gans import PixelJudge, drawn, equal, images, pixels, small, state
 from torch import Tensor, nn
+from trainings import small_gan
 
+from trainers.gan import GanTraining
 from trainers.losses.build import LOSSES, build_loss
 from trainers.losses.hinge import Hinge
 from trainers.losses.loss import Batch, Loss, scores
@@ -26,6 +28,24 @@ class Rotation(Hinge):
         answers = torch.arange(4).repeat_interleave(len(real.images))
         told = F.cross_entropy(self.head(network.features(turned)), answers)
         return super().discriminator(network, real, fake, draw) + told
+
+
+class Auxiliary(Hinge):
+    """AC-GAN (arXiv 1610.09585): a head tells classes, of real pictures and of those that are asked for."""
+
+    def __init__(self, network: Discriminator) -> None:
+        super().__init__(network)
+        self.head = nn.Linear(network.feature_count, network.form.classes)
+
+    def discriminator(
+        self, network: Discriminator, real: Batch, fake: Batch, draw: torch.Generator
+    ) -> Tensor:
+        told = F.cross_entropy(self.head(network.features(real.images)), real.labels)
+        return super().discriminator(network, real, fake, draw) + told
+
+    def generator(self, network: Discriminator, fake: Batch, draw: torch.Generator) -> Tensor:
+        told = F.cross_entropy(self.head(network.features(fake.images)), fake.labels)
+        return super().generator(network, fake, draw) + told
 
 
 class Clipped(Loss):
@@ -64,7 +84,7 @@ class Penalised(Clipped):
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "sngan"])
-@pytest.mark.parametrize("made", [Rotation, Clipped, Penalised])
+@pytest.mark.parametrize("made", [Rotation, Auxiliary, Clipped, Penalised])
 def test_a_loss_that_needs_more_is_one_class(
     monkeypatch: pytest.MonkeyPatch, kind: str, made: type[Loss]
 ) -> None:
@@ -74,8 +94,8 @@ def test_a_loss_that_needs_more_is_one_class(
     own = [parameter.detach().clone() for parameter in loss.parameters()]
     trained = [*discriminator.parameters(), *loss.parameters()]
     real, fake = (
-        Batch(images(seed=1), torch.zeros(4).long()),
-        Batch(images(seed=2) / 2, torch.zeros(4).long()),
+        Batch(images(seed=1), torch.tensor([9, 0, 3, 3])),
+        Batch(images(seed=2) / 2, torch.tensor([5, 1, 0, 8])),
     )
     adam = torch.optim.Adam(trained, lr=2e-3)
     values = []
@@ -90,6 +110,32 @@ def test_a_loss_that_needs_more_is_one_class(
     assert not any(torch.equal(one, other) for one, other in zip(own, loss.parameters(), strict=True))
     if made is Clipped:
         assert max(float(p.detach().abs().max()) for p in trained) <= 0.01
+
+
+def test_a_head_learns_the_classes_of_the_pictures_that_are_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing but the class itself is new: the networks and the training are ours, as they stand."""
+    monkeypatch.setitem(LOSSES, "hinge", Auxiliary)
+    options = {
+        "loss": "hinge",
+        "decay": "none",
+        "batch": 64,
+        "network": {"width": 8, "blocks": 2, "latent": 8},
+    }
+    training = GanTraining(small_gan(options=options | {"discriminator_lr": 5e-3}), seed=0)
+    assert training.loss.head.out_features == 10
+    shown = training.images.float() / 127.5 - 1
+
+    def right() -> float:
+        with torch.no_grad():
+            told = training.loss.head(training.discriminator.features(shown)).argmax(1)
+        return float((told == training.labels).float().mean())
+
+    assert right() < 0.3
+    for _ in range(30):
+        training.step()
+    assert right() > 0.6
 
 
 def test_what_a_loss_owns_is_drawn_from_the_generator_and_saved_with_it(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trainers.gan_options import DcganNetwork
 from trainers.networks.build import build_pair
 from trainers.networks.dcgan import Discriminator, Generator
+from trainers.networks.pair import PictureForm
 
 SMALL = DcganNetwork(width=3, blocks=2, latent=6)
 
@@ -34,7 +35,7 @@ def judged(network: Discriminator, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_both_compute_their_definition(spectral_norm: bool) -> None:
     config = SMALL.model_copy(update={"spectral_norm": spectral_norm})
-    generator, discriminator = build_pair(config, size=8, channels=3, generator=drawn(0))
+    generator, discriminator = build_pair(config, PictureForm(8, 3, 10), generator=drawn(0))
     ruffled(generator)
     z, x = latents().double(), images().double()
     torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
@@ -46,7 +47,7 @@ def test_channels_double_with_each_halving_of_the_side() -> None:
     assert DcganNetwork(width=16).sites(32) == {
         "h0": (128, 4, 4), "h1": (64, 8, 8), "h2": (32, 16, 16), "code": (16, 32, 32),
     }  # fmt: skip
-    discriminator = Discriminator(DcganNetwork(width=16), 32, 3)
+    discriminator = Discriminator(DcganNetwork(width=16), PictureForm(32, 3, 10))
     shapes = [tuple(m.weight.shape) for m in discriminator.body if isinstance(m, nn.Conv2d)]
     assert shapes == [(16, 3, 3, 3), (32, 16, 4, 4), (64, 32, 4, 4), (128, 64, 4, 4)]
     assert discriminator.feature_count == 128 * 4 * 4
@@ -54,14 +55,14 @@ def test_channels_double_with_each_halving_of_the_side() -> None:
 
 def test_the_small_one_for_digits_has_the_size_of_the_measured_plan() -> None:
     config = DcganNetwork(width=16, blocks=2, latent=16, spectral_norm=True)
-    generator, discriminator = build_pair(config, size=8, channels=1, generator=drawn(0))
+    generator, discriminator = build_pair(config, PictureForm(8, 1, 10), generator=drawn(0))
     assert generator.sites == ("h0", "h1", "code")
     assert sum(p.numel() for p in generator.parameters()) == 45_681
     assert sum(p.numel() for p in discriminator.parameters()) == 41_473
 
 
 def test_at_inference_a_picture_follows_from_its_own_latent_alone() -> None:
-    generator, _ = build_pair(SMALL, size=8, channels=1, generator=drawn(0))
+    generator, _ = build_pair(SMALL, PictureForm(8, 1, 10), generator=drawn(0))
     for seed in range(3):
         generator(latents(seed=seed))  # running statistics that are not the defaults
     generator.eval()

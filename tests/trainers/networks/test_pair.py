@@ -8,14 +8,19 @@ from typing import Any, get_args
 import pytest
 import torch
 from fixed_program import RefuseCopies, RefuseTheHost
-from gans import SIZE, SMALL, drawn, equal, images, latents, small, state
+from gans import CLASSES, SIZE, SMALL, drawn, equal, images, latents, small, state
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrize
+from trainings import small_gan
 
 from trainers import gan_options
+from trainers.gan import GanTraining
+from trainers.gan_options import DcganNetwork
+from trainers.networks import dcgan
 from trainers.networks.build import PAIRS, build_pair
+from trainers.networks.pair import PictureForm
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.sparsity import attach
 
@@ -55,7 +60,7 @@ def test_sites_are_submodules_that_run_in_order_with_the_shapes_that_the_plan_kn
     kind: str, size: int, blocks: int
 ) -> None:
     config = SMALL[kind].model_copy(update={"blocks": blocks})
-    generator, _ = build_pair(config, size=size, channels=1, generator=drawn(0))
+    generator, _ = build_pair(config, PictureForm(size, 1, CLASSES), generator=drawn(0))
     seen: dict[str, Tensor] = {}
     for site in generator.sites:
         generator.get_submodule(site).register_forward_hook(
@@ -139,7 +144,7 @@ def test_a_pass_and_its_gradients_wait_for_nothing_on_the_device(
     config = SMALL[kind].model_copy(update={"spectral_norm": spectral_norm})
     with FakeTensorMode():
         with torch.device(device):
-            generator, discriminator = (make(config, SIZE, 3) for make in PAIRS[kind])
+            generator, discriminator = (make(config, PictureForm(SIZE, 3, CLASSES)) for make in PAIRS[kind])
             z = torch.randn(4, 6)
         with RefuseTheHost(), RefuseCopies():
             scores = discriminator(generator(z))
@@ -222,6 +227,51 @@ def test_labels_are_taken_and_not_looked_at(kind: str) -> None:
 
 
 @KIND
+def test_a_discriminator_says_what_it_judges(kind: str) -> None:
+    _, discriminator = small(kind, channels=1)
+    assert discriminator.form == PictureForm(SIZE, channels=1, classes=CLASSES)
+
+
+class PerClass(dcgan.Generator):
+    """A picture of a class is drawn from a latent vector to which that class adds its own."""
+
+    def __init__(self, config: DcganNetwork, form: PictureForm) -> None:
+        super().__init__(config, form)
+        self.of_class = nn.Embedding(form.classes, config.latent)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(latents if labels is None else latents + self.of_class(labels))
+
+
+class Projection(dcgan.Discriminator):
+    """arXiv 1802.05637: a picture's features, projected on a vector of its class, add to its score."""
+
+    def __init__(self, config: DcganNetwork, form: PictureForm) -> None:
+        super().__init__(config, form)
+        self.of_class = nn.Embedding(form.classes, self.feature_count)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.features(images)
+        scores: Tensor = self.score(features).squeeze(1)
+        return scores if labels is None else scores + (self.of_class(labels) * features).sum(1)
+
+
+def test_a_pair_that_is_conditioned_on_labels_is_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is built, and its vectors of each class are trained, by what builds and trains the others."""
+    monkeypatch.setitem(PAIRS, "dcgan", (PerClass, Projection))
+    training = GanTraining(small_gan(options={"batch": 64}), seed=0)
+    before = [state(training.generator), state(training.discriminator)]
+    training.step()
+    for network, old in zip((training.generator, training.discriminator), before, strict=True):
+        assert old["of_class.weight"].shape[0] == 10
+        changed = (network.of_class.weight != old["of_class.weight"]).any(1)
+        assert changed.all()  # 64 pictures leave out no class, for this seed
+    chosen = training.drawn()[0]
+    training.classes_drawn = (training.classes_drawn + 1) % 10
+    assert not torch.equal(training.drawn()[0], chosen)
+
+
+@KIND
 def test_spectral_norm_is_on_every_weight_of_the_discriminator_or_on_none(kind: str) -> None:
     for asked in (False, True):
         generator, discriminator = small(kind, spectral_norm=asked)
@@ -238,13 +288,14 @@ def test_nothing_works_in_place(kind: str) -> None:
 
 
 @KIND
-@pytest.mark.parametrize(("size", "channels", "told"), [
-    (30, 3, "size is 30, but a network of 2 blocks doubles a map 2 times: take a multiple of 4"),
-    (0, 3, "size is 0, but the networks draw pictures of at least 4 pixels"),
-    (-8, 3, "size is -8"),
-    (8, 0, "channels is 0, but a picture has at least 1"),
+@pytest.mark.parametrize(("form", "told"), [
+    ((30, 3, 10), "size is 30, but a network of 2 blocks doubles a map 2 times: take a multiple of 4"),
+    ((0, 3, 10), "size is 0, but the networks draw pictures of at least 4 pixels"),
+    ((-8, 3, 10), "size is -8"),
+    ((8, 0, 10), "channels is 0, but a picture has at least 1"),
+    ((8, 3, 0), "classes is 0, but every picture is of one: take 1 where there are no labels"),
 ])  # fmt: skip
-def test_what_cannot_be_drawn_is_refused_by_both(kind: str, size: int, channels: int, told: str) -> None:
+def test_what_cannot_be_drawn_is_refused_by_both(kind: str, form: tuple[int, int, int], told: str) -> None:
     for make in PAIRS[kind]:
         with pytest.raises(Mistake, match=told):
-            make(SMALL[kind], size, channels)
+            make(SMALL[kind], PictureForm(*form))

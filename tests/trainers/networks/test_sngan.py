@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainers.gan_options import SnganNetwork
 from trainers.networks.build import build_pair
+from trainers.networks.pair import PictureForm
 from trainers.networks.sngan import Discriminator, Generator
 
 SMALL = SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6)
@@ -51,7 +52,7 @@ def judged(network: Discriminator, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_both_compute_their_definition(spectral_norm: bool) -> None:
     config = SMALL.model_copy(update={"spectral_norm": spectral_norm})
-    generator, discriminator = build_pair(config, size=8, channels=3, generator=drawn(0))
+    generator, discriminator = build_pair(config, PictureForm(8, 3, 10), generator=drawn(0))
     ruffled(generator)
     z, x = latents().double(), images().double()
     torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
@@ -61,8 +62,8 @@ def test_both_compute_their_definition(spectral_norm: bool) -> None:
 
 def test_the_default_has_the_size_of_the_reference() -> None:
     with torch.device("meta"):
-        generator = Generator(SnganNetwork(), 32, 3)
-        discriminator = Discriminator(SnganNetwork(), 32, 3)
+        generator = Generator(SnganNetwork(), PictureForm(32, 3, 10))
+        discriminator = Discriminator(SnganNetwork(), PictureForm(32, 3, 10))
     assert SnganNetwork().sites(32)["code"] == (256, 32, 32)
     wide, judge = 256, 128
     linear = 128 * wide * 16 + wide * 16
@@ -80,7 +81,7 @@ def test_the_default_has_the_size_of_the_reference() -> None:
 def test_initial_weights_are_the_references() -> None:
     """Xavier's uniform, wider by √2 within blocks: U(-a, a), a = gain · √(6 / (inputs + outputs))."""
     config = SnganNetwork(width=32, discriminator_width=32, spectral_norm=False)
-    generator, discriminator = build_pair(config, size=32, channels=3, generator=drawn(0))
+    generator, discriminator = build_pair(config, PictureForm(32, 3, 10), generator=drawn(0))
     for network in (generator, discriminator):
         for name, layer in network.named_modules():
             if not isinstance(layer, nn.Conv2d | nn.Linear):
@@ -95,7 +96,7 @@ def test_initial_weights_are_the_references() -> None:
 @pytest.mark.parametrize("size", [8, 12, 28, 32])
 def test_the_discriminator_is_the_same_at_every_size(size: int) -> None:
     config = SMALL.model_copy(update={"blocks": 1})
-    _, discriminator = build_pair(config, size=size, channels=1, generator=drawn(0))
+    _, discriminator = build_pair(config, PictureForm(size, 1, 10), generator=drawn(0))
     assert discriminator.feature_count == 5
     halvings = [h.shape[-1] for h in seen(discriminator, images(size=size, channels=1))]
     assert halvings == [size // 2, size // 4, size // 4, size // 4]
