@@ -12,7 +12,7 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
-from trainers.plan import Frozen, Plan, Prepared, one_sentence
+from trainers.plan import Frozen, Plan, Prepared, one_sentence, places
 from trainers.settings import Mistake, Regularizer, strength_of
 from trainers.tasks import (
     TASKS,

@@ -298,7 +298,7 @@ def test_a_dumped_plan_is_read_back_with_other_settings() -> None:
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"task": "os:path"}, "plan.task is 'os:path', but a file can name only dip, gan: give the spec of a task"),
+    ({"task": "os:path"}, "plan.task is 'os:path', but a file can name only dip, gan: give the spec"),
     ({"task": ["dip"]}, "plan.task is"),
     ({"steps": 4}, "plan.steps is not a known key; the known keys are task, options"),
     ({"options": [1]}, r"plan.options is \[1\], but it must be a mapping"),

@@ -205,6 +205,15 @@ def test_what_is_compared_and_what_is_not() -> None:
     assert differences(first, freeze(spec_of("one")))[:1] == ["task"]
 
 
+def test_where_data_lie_is_no_difference_and_what_they_are_is() -> None:
+    here, there, other = (
+        freeze(load_spec({"name": "s", "task": "gan", "plan": plan}))
+        for plan in ({"root": "here"}, {"root": "there", "download": True}, {"data": "mnist"})
+    )
+    assert differences(here, there) == []
+    assert differences(here, other) == ["plan.data"]
+
+
 def test_startup_trials_that_one_leaves_open_are_no_difference() -> None:
     first, second = spec_of(search={"startup_trials": 3}), spec_of()
     assert differences(first, second) == differences(second, first) == []
