@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
-from trainers import datasets
-from trainers import scores as scores_
+from trainers import datasets, pretrained
+from trainers import scores as scoring
+from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.gan_options import GanOptions
 from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
-from trainers.networks.pair import PictureForm
+from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
-from trainers.scores import files, measure, scores
 from trainers.settings import Mistake
-from trainers.sparsity import attach
+from trainers.sparsity import Attached, attach
 from trainers.training import (
     Evaluation,
     Metrics,
@@ -42,9 +40,6 @@ from trainers.training import (
 
 LOSS_GENERATOR = "loss_generator"  # what the last step minimised, penalties included
 LOSS_DISCRIMINATOR = "loss_discriminator"
-CHUNK = 500  # pictures that are drawn at once for an evaluation
-WARM_UP = 4  # chunks from which BatchNorm's statistics are estimated before
-GRID = 8  # pictures a side of what an evaluation shows
 
 
 def train_gan(
@@ -74,9 +69,12 @@ def prepare(plan: Plan) -> dict[str, str]:
     A Mistake says what is wrong with the pictures, the limit, or the features.
     """
     options = GanOptions.model_validate(plan.options)
+    if "fid" in options.distances():
+        pretrained.inception_file()  # it may be missing, which is better said before a data set is fetched
+    _load.cache_clear()  # a folder may have changed since another study
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
-    return {"data": whole.fingerprint(), **scores_.prepare(options, whole)}
+    return {"data": whole.fingerprint(), **scoring.prepare(options, whole)}
 
 
 def load(options: GanOptions) -> datasets.Dataset:
@@ -93,9 +91,8 @@ class GanTraining(Training):
     """A step: `discriminator_steps` of the discriminator, then one of the generator, each by Adam.
 
     What is scored is a copy of the generator, of its weights as they stand or of their average w̄: after step
-    t, w̄ ← d·w̄ + (1 − d)·w with d = min(average, (1 + t) / (10 + t)). BatchNorm's running statistics would be
-    those of other weights, so an evaluation estimates them again, from the latents that it draws from. These
-    are fixed: they come from the evaluation stream of the seed, once.
+    t, w̄ ← d·w̄ + (1 − d)·w with d = min(average, (1 + t) / (10 + t)). Its BatchNorm is estimated anew from the
+    latents that it draws from. These are fixed: they come from the evaluation stream of the seed, once.
     """
 
     def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
@@ -103,57 +100,58 @@ class GanTraining(Training):
         if not isinstance(options, GanOptions):
             raise Mistake(f"the plan's task is {plan.task!r}, but a GAN trains plans of 'gan'")
         data, training, evaluation = streams(seed)
-        first, steps, latents = (
-            int(word) >> 1
-            for stream, count in ((training, 2), (evaluation, 1))
-            for word in stream.generate_state(count, np.uint64)
-        )
+        first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
         self.options, self.steps, self.device = options, plan.steps, find_device(device)
         self.average = plan.value("average")
-        whole = load(options)
-        plan.refuse_another({"data": whole.fingerprint()})
-        self.scores = scores(options, whole, self.device)
-        plan.refuse_another(files(self.scores))
-        mine = datasets.limited(
-            whole, options.limit, generator=np.random.default_rng(data), batch=options.batch
-        )
-        self.data = mine.fingerprint()
-        self.images, self.labels = mine.images.to(self.device), mine.labels.to(self.device)
-        self.classes = mine.classes
+        self._take_pictures(plan, options, np.random.default_rng(data))
 
         drawn_once = torch.Generator().manual_seed(first)
-        self.generator, self.discriminator = build_pair(
-            options.network,
-            PictureForm(options.size, self.images.shape[1], self.classes),
-            generator=drawn_once,
-        )
+        form = PictureForm(options.size, self.images.shape[1], self.classes)
+        self.generator, self.discriminator = build_pair(options.network, form, generator=drawn_once)
         self.loss = build_loss(options.loss, network=self.discriminator, generator=drawn_once)
-        for module in (self.generator, self.discriminator, self.loss):
+        for module in self._modules():
             module.to(self.device)
         self.attached = attach(self.generator, plan.settings, observe=self.generator.sites)
-        self.scored, self.seen = _copy_to_score(self.generator, self.attached)
+        self.weights = list(self.generator.parameters())
+        self.averaged = [weight.detach().clone() for weight in self.weights]
+        self.exported = {name: value.clone() for name, value in self.generator.state_dict().items()}
         self.draw = torch.Generator(self.device).manual_seed(steps)
-        fixed = torch.Generator().manual_seed(latents)
-        self.latents = torch.randn((options.samples, options.network.latent), generator=fixed)
-        self.classes_drawn = torch.randint(self.classes, (options.samples,), generator=fixed)
+        self._fix_latents(int(evaluation.generate_state(1, np.uint64)[0]) >> 1)
 
-        self.players = (
-            self._adam(self.generator.parameters(), plan, "generator_lr"),
-            self._adam([*self.discriminator.parameters(), *self.loss.parameters()], plan, "discriminator_lr"),
-        )
-        self.rates = [group["lr"].clone() for player in self.players for group in player.param_groups]
+        self.judging = [*self.discriminator.parameters(), *self.loss.parameters()]
+        self.generator_adam = self._adam(self.weights, plan, "generator_lr")
+        self.discriminator_adam = self._adam(self.judging, plan, "discriminator_lr")
+        self.rates = [group["lr"].clone() for group in self._groups()]
         self.count = torch.zeros((), device=self.device)
         self.losses = torch.zeros(2, device=self.device)
 
-    def _adam(self, parameters: Iterable[nn.Parameter], plan: Plan, lr: str) -> torch.optim.Adam:
+    def _take_pictures(self, plan: Plan, options: GanOptions, generator: np.random.Generator) -> None:
+        whole = load(options)
+        plan.refuse_another({"data": whole.fingerprint()})
+        self.scores = scoring.scores(options, whole, self.device)
+        plan.refuse_another(scoring.files(self.scores))
+        mine = datasets.limited(whole, options.limit, generator=generator, batch=options.batch)
+        self.data, self.classes = mine.fingerprint(), mine.classes
+        self.images, self.labels = mine.images.to(self.device), mine.labels.to(self.device)
+
+    def _fix_latents(self, seed: int) -> None:
+        """What evaluations draw from; drawn on the CPU, so that it is the same on every device."""
+        fixed, samples = torch.Generator().manual_seed(seed), self.options.samples
+        latents = torch.randn((samples, self.options.network.latent), generator=fixed)
+        labels = torch.randint(self.classes, (samples,), generator=fixed)
+        self.fixed = latents.to(self.device), labels.to(self.device)
+
+    def _adam(self, weights: Iterable[nn.Parameter], plan: Plan, lr: str) -> torch.optim.Adam:
         betas = plan.value("beta1"), plan.value("beta2")
-        return adam(parameters, lr=plan.value(lr), betas=betas, device=self.device)
+        return adam(weights, lr=plan.value(lr), betas=betas, device=self.device)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [*self.generator_adam.param_groups, *self.discriminator_adam.param_groups]
 
     def step(self) -> None:
         if self.options.decay == "linear":
-            groups = (group for player in self.players for group in player.param_groups)
-            for group, rate in zip(groups, self.rates, strict=True):
-                group["lr"].copy_(rate * (1 - self.count / self.steps))
+            for group, first in zip(self._groups(), self.rates, strict=True):
+                group["lr"].copy_(first * (1 - self.count / self.steps))
         for _ in range(self.options.discriminator_steps):
             self._discriminator_step()
         self._generator_step()
@@ -161,7 +159,7 @@ class GanTraining(Training):
         if self.average:
             decay = ((1 + self.count) / (10 + self.count)).clamp(max=self.average)
             with torch.no_grad():
-                for mean, weight in zip(self.scored.parameters(), self.generator.parameters(), strict=True):
+                for mean, weight in zip(self.averaged, self.weights, strict=True):
                     mean.lerp_(weight, 1 - decay)
 
     def _discriminator_step(self) -> None:
@@ -172,20 +170,22 @@ class GanTraining(Training):
         with torch.no_grad():
             fake = self._fake()
         loss = self.loss.discriminator(self.discriminator, real, fake, self.draw)
-        self.players[1].zero_grad()
+        self.discriminator_adam.zero_grad()
         loss.backward()
-        self.players[1].step()
+        self.discriminator_adam.step()
         self.loss.after_discriminator_step(self.discriminator)
         self.losses[1].copy_(loss.detach())
 
     def _generator_step(self) -> None:
         fake = self._fake()
-        self.discriminator.requires_grad_(False)  # its gradients would be thrown away
+        for weight in self.judging:
+            weight.requires_grad = False  # its gradients would be thrown away
         loss = self.loss.generator(self.discriminator, fake, self.draw) + self.attached.penalty()
-        self.players[0].zero_grad()
+        self.generator_adam.zero_grad()
         loss.backward()
-        self.players[0].step()
-        self.discriminator.requires_grad_(True)
+        self.generator_adam.step()
+        for weight in self.judging:
+            weight.requires_grad = True
         self.losses[0].copy_(loss.detach())
 
     def _fake(self) -> Batch:
@@ -196,39 +196,41 @@ class GanTraining(Training):
         return Batch(self.generator(latents, labels), labels)
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
-        drawn = self.drawn()
-        samples = torch.cat([_as_bytes(pictures) for pictures in drawn])
-        metrics: Metrics = measure(self.scores, samples.split(CHUNK))
-        if not all(pictures.isfinite().all() for pictures in drawn):  # bytes hide a training that diverged
+        part = at_once(self.options.network.sites(self.options.size))
+        scored, seen = self.to_score()
+        estimate_norms(scored, *self.fixed, part)
+        self.exported = scored.state_dict()
+        drawing = Drawing(scored, *self.fixed, part)
+        metrics: Metrics = scoring.measure(self.scores, drawing)
+        if not drawing.finite:  # a training that diverged
             metrics = dict.fromkeys(metrics, math.nan)
         losses = dict(zip((LOSS_GENERATOR, LOSS_DISCRIMINATOR), self.losses.tolist(), strict=True))
-        attained = self.seen.sparsity()
+        with torch.no_grad():
+            scored(*(values[:part] for values in self.fixed))  # sparsity is that of a whole part
         measures = {
-            f"{site}.{name}": value for site in self.generator.sites for name, value in attained[site].items()
+            f"{site}.{name}": value
+            for site, found in seen.sparsity().items()
+            for name, value in found.items()
         }
-        return metrics | losses | measures, {"samples": _grid(samples)}
+        return metrics | losses | measures, {"samples": drawing.shown}
 
-    @torch.no_grad()
-    def drawn(self) -> list[Tensor]:
-        """What the scored generator draws from the fixed latents, in chunks N×C×S×S in [-1, 1]."""
-        if not self.average:
-            self.scored.load_state_dict(self.generator.state_dict())
-        chunks = list(zip(self.latents.split(CHUNK), self.classes_drawn.split(CHUNK), strict=True))
-        for norm in (module for module in self.scored.modules() if isinstance(module, _BatchNorm)):
-            norm.reset_running_stats()
-        self.scored.train()
-        for latents, labels in chunks[:WARM_UP]:
-            self.scored(latents.to(self.device), labels.to(self.device))
-        self.scored.eval()
-        return [self.scored(latents.to(self.device), labels.to(self.device)) for latents, labels in chunks]
+    def to_score(self) -> tuple[Generator, Attached]:
+        """A copy of the generator with its regularizers; of the averaged weights where the plan asks for it."""
+        scored, seen = copy.deepcopy((self.generator, self.attached))
+        scored.requires_grad_(False)
+        if self.average:
+            for weight, mean in zip(scored.parameters(), self.averaged, strict=True):
+                weight.copy_(mean)
+        return scored, seen
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "data": self.data,
             "device": self.device.type,
-            "network": self.scored.state_dict(),  # what is exported; BatchNorm as of the last evaluation
+            "network": self.exported,  # what was scored last, for those who export it
             "modules": [module.state_dict() for module in self._modules()],
-            "optimizers": [player.state_dict() for player in self.players],
+            "averaged": self.averaged,
+            "optimizers": [self.generator_adam.state_dict(), self.discriminator_adam.state_dict()],
             "draw": self.draw.get_state(),
             "count": self.count,
             "losses": self.losses,
@@ -241,37 +243,18 @@ class GanTraining(Training):
                 "put the old ones back, or begin in another folder"
             )
         same_device(state["device"], self.device)
-        self.scored.load_state_dict(state["network"])
+        self.exported = {name: value.to(self.device) for name, value in state["network"].items()}
         for module, saved in zip(self._modules(), state["modules"], strict=True):
             module.load_state_dict(saved)
-        for player, saved in zip(self.players, state["optimizers"], strict=True):
-            restore(player, saved, self.device)
+        for mean, saved in zip(self.averaged, state["averaged"], strict=True):
+            mean.copy_(saved)
+        for optimizer, saved in zip(
+            (self.generator_adam, self.discriminator_adam), state["optimizers"], strict=True
+        ):
+            restore(optimizer, saved, self.device)
         self.draw.set_state(state["draw"])
         self.count.copy_(state["count"])
         self.losses.copy_(state["losses"])
 
     def _modules(self) -> tuple[nn.Module, ...]:
         return self.generator, self.discriminator, self.loss
-
-
-def _copy_to_score(generator: nn.Module, attached: Any) -> tuple[nn.Module, Any]:
-    """The generator with its regularizers; BatchNorm averages what it sees from one reset to the next."""
-    scored, seen = copy.deepcopy((generator, attached))
-    scored.requires_grad_(False)
-    for norm in (module for module in scored.modules() if isinstance(module, _BatchNorm)):
-        norm.momentum = None
-    return scored, seen
-
-
-def _as_bytes(pictures: Tensor) -> Tensor:
-    """[-1, 1] → 0 … 255 by (x + 1) / 2, as everyone's own pictures are; NaN is black."""
-    return ((pictures + 1) * 127.5).round().clamp(0, 255).nan_to_num(0).to(torch.uint8)
-
-
-def _grid(samples: Tensor) -> NDArray[np.uint8]:
-    """The first pictures as one of GRID×GRID: H×W×C."""
-    count = GRID * GRID
-    shown = samples[:count].permute(0, 2, 3, 1).cpu().numpy()
-    side, channels = shown.shape[1], shown.shape[3]
-    tiles = shown.reshape(GRID, GRID, side, side, channels)
-    return np.ascontiguousarray(tiles.swapaxes(1, 2).reshape(GRID * side, GRID * side, channels))

@@ -1,6 +1,5 @@
 """The alternation against the loop that one would write by hand, and what an evaluation draws."""
 
-import copy
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from trainings import bits, plain, small_gan
 
 from trainers import gan
+from trainers.drawing import as_bytes, grid
 from trainers.gan import GanTraining, train_gan
 from trainers.losses.build import LOSSES
 from trainers.losses.loss import Batch
@@ -84,7 +84,7 @@ def test_empty_settings_give_the_bits_of_the_loop_by_hand(options: dict[str, Any
     generator, discriminator, average = by_hand(plan, 1)
     assert bits(training.generator.state_dict()) == bits(generator.state_dict())
     assert bits(training.discriminator.state_dict()) == bits(discriminator.state_dict())
-    for ours, theirs in zip(training.scored.parameters(), average, strict=True):
+    for ours, theirs in zip(training.averaged, average, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
@@ -112,32 +112,24 @@ def test_an_evaluation_draws_from_fixed_latents_whatever_was_drawn_before() -> N
     assert first[0] == second[0]
     assert (first[1]["samples"] == second[1]["samples"]).all()
     other = GanTraining(small_gan(), seed=1)
-    assert not torch.equal(looked.latents, other.latents)
+    assert not torch.equal(looked.fixed[0], other.fixed[0])
 
 
 def test_without_an_average_the_weights_as_they_stand_are_scored() -> None:
-    training = GanTraining(small_gan(options={"average": 0.0}), seed=0)
-    training.step()
-    training.evaluate()
-    weights = zip(training.scored.parameters(), training.generator.parameters(), strict=True)
-    assert all(torch.equal(scored, own) for scored, own in weights)
-
-
-def test_batchnorm_is_estimated_from_what_the_scored_weights_do() -> None:
-    training = GanTraining(small_gan(options={"average": 0.9, "samples": 600}), seed=0)
-    for _ in range(3):
+    for average, same in ((0.0, True), (0.9, False)):
+        training = GanTraining(small_gan(options={"average": average}), seed=0)
         training.step()
-    training.evaluate()
-    reference = copy.deepcopy(training.scored).train()
-    norms = [module for module in reference.modules() if isinstance(module, nn.BatchNorm2d)]
-    inputs: list[Tensor] = []
-    norms[0].register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    with torch.no_grad():
-        for chunk in training.latents.split(gan.CHUNK):
-            reference(chunk)
-    means = torch.stack([h.mean((0, 2, 3)) for h in inputs]).mean(0)
-    scored = next(m for m in training.scored.modules() if isinstance(m, nn.BatchNorm2d))
-    torch.testing.assert_close(scored.running_mean, means, rtol=1e-4, atol=1e-6)
+        pairs = zip(training.to_score()[0].parameters(), training.weights, strict=True)
+        assert all(torch.equal(scored, own) for scored, own in pairs) is same
+
+
+def test_what_was_scored_is_what_is_exported() -> None:
+    training = GanTraining(small_gan(), seed=0)
+    training.step()
+    shown = training.evaluate()[1]["samples"]
+    exported = training.to_score()[0]
+    exported.load_state_dict(training.state_dict()["network"])
+    assert (grid(as_bytes(exported.eval()(training.fixed[0][:64]))) == shown).all()
 
 
 def test_projections_act_in_what_is_scored_and_every_site_is_measured() -> None:
@@ -173,7 +165,7 @@ def test_a_training_that_diverges_says_so_by_its_distances() -> None:
 
 def test_extras_come_before_options() -> None:
     training = GanTraining(small_gan(extras={"generator_lr": 0.5, "discriminator_lr": 0.25}), seed=0)
-    rates = [float(player.param_groups[0]["lr"]) for player in training.players]
+    rates = [float(rate) for rate in training.rates]
     assert rates == [0.5, 0.25]
 
 
@@ -184,7 +176,7 @@ def test_the_rates_fall_linearly_to_zero_after_the_last_step() -> None:
     rates = []
     for _ in range(4):
         training.step()
-        rates.append(float(training.players[0].param_groups[0]["lr"]))
+        rates.append(float(training.generator_adam.param_groups[0]["lr"]))
     assert rates == [1.0, 0.75, 0.5, 0.25]
 
 
@@ -194,18 +186,6 @@ def test_a_limit_trains_on_fewer_pictures_and_is_scored_against_all() -> None:
     assert measure(few.scores, [all_.images])["fd_pixels"] == pytest.approx(0, abs=1e-9)
     other = GanTraining(small_gan(options={"limit": 0.1}), seed=1)
     assert not torch.equal(few.images, other.images)
-
-
-def test_bytes_round_and_clip() -> None:
-    pictures = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0, math.nan])
-    assert gan._as_bytes(pictures).tolist() == [0, 0, 128, 255, 255, 0]
-
-
-def test_the_grid_shows_the_first_pictures_in_reading_order() -> None:
-    samples = torch.arange(64, dtype=torch.uint8)[:, None, None, None].expand(64, 3, 2, 2)
-    grid = gan._grid(samples)
-    assert grid.shape == (16, 16, 3)
-    assert grid[::2, ::2, 0].tolist() == torch.arange(64).reshape(8, 8).tolist()
 
 
 # --- what is refused -------------------------------------------------------------------------------
