@@ -215,7 +215,7 @@ class GanTraining(Training):
         return metrics | losses | measures, {"samples": drawing.shown}
 
     def to_score(self) -> tuple[Generator, Attached]:
-        """A copy of the generator with its regularizers; of the averaged weights where the plan asks for it."""
+        """A copy of the generator with its regularizers, of averaged weights where the plan asks for them."""
         scored, seen = copy.deepcopy((self.generator, self.attached))
         scored.requires_grad_(False)
         if self.average:
