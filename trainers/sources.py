@@ -2,10 +2,12 @@
 
 import fcntl
 import gzip
+import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10, MNIST
 
 CLASSES = 10  # of each of them
+PICTURES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"  # idx files
 
 Read = tuple[Tensor, Tensor]  # images N×C×H×H, uint8, and labels N
 Source = TypeVar("Source", "MNIST", "CIFAR10")
@@ -50,19 +53,45 @@ def _fashion_mnist(root: Path, download: bool) -> Read:
 
 def _idx(data: str, source: type["MNIST"], root: Path, download: bool) -> Read:
     """The training pictures N×1×H×H and labels, from torchvision's folder in root or from root itself."""
+    folders = (root / source.__name__ / "raw", root)
+    read_only = root.is_dir() and not os.access(root, os.W_OK)  # nobody fetches into it, and no lock is made
+    if not download or read_only:
+        found = _found(data, folders)
+        if found:
+            return found
+    if not download:
+        raise _missing(data, [f"{folder.absolute()}/train-*-ubyte.gz" for folder in folders], "idx files")
+    with _alone(data, root):  # before any look: torchvision writes files under the names they are found by
+        try:
+            found = _found(data, folders)
+        except Mistake:
+            _remove(data, folders[0])
+            found = None
+        if found:
+            return found
+        fetched = _fetched(data, source, root)
+    return fetched.data.unsqueeze(1), fetched.targets
+
+
+def _found(data: str, folders: Iterable[Path]) -> Read | None:
+    """From the first of the folders that has both files."""
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    folders = (root / source.__name__ / "raw", root)
     for folder in folders:
-        pictures = _idx_file(folder, "train-images-idx3-ubyte")
-        labels = _idx_file(folder, "train-labels-idx1-ubyte")
+        pictures, labels = _idx_file(folder, PICTURES), _idx_file(folder, LABELS)
         if pictures and labels:
             read = _read_idx(data, pictures, read_image_file)
             return read.unsqueeze(1), _read_idx(data, labels, read_label_file)
-    if not download:
-        raise _missing(data, [f"{folder.absolute()}/train-*-ubyte.gz" for folder in folders], "idx files")
-    fetched = _download(data, source, root)
-    return fetched.data.unsqueeze(1), fetched.targets
+    return None
+
+
+def _remove(data: str, folder: Path) -> None:
+    """Remove unpacked files, which torchvision would trust unseen; of a .gz it compares the MD5 itself."""
+    try:
+        for name in (PICTURES, LABELS):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_fetched(data, folder, error) from error
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:
@@ -107,7 +136,11 @@ def _cifar10(root: Path, download: bool) -> Read:
             f"plan.data is 'cifar10', but {wrong[0]} in {str(folder)!r} is missing or damaged (its MD5 is "
             "not the data set's): unpack its archive there again, or set plan.download to true"
         )
-    found = _download("cifar10", CIFAR10, root) if wrong else CIFAR10(root)
+    if wrong:
+        with _alone("cifar10", root):
+            found = _fetched("cifar10", CIFAR10, root)
+    else:
+        found = CIFAR10(root)
     return torch.from_numpy(found.data).permute(0, 3, 1, 2), torch.tensor(found.targets)
 
 
@@ -118,18 +151,31 @@ def _missing(data: str, looked: list[str], what: str) -> Mistake:
     )
 
 
-def _download(data: str, source: type[Source], root: Path) -> Source:
-    """Fetch a data set by torchvision, which checks its MD5; one process at a time, the others find it."""
+@contextmanager
+def _alone(data: str, root: Path) -> Iterator[None]:
+    """Within it, no other process fetches that data set into root."""
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(open(root / f".{data}.lock", "w")), fcntl.LOCK_EX)
+        except OSError as error:
+            raise _not_fetched(data, root, error) from error
+        yield
+
+
+def _fetched(data: str, source: type[Source], root: Path) -> Source:
+    """The data set fetched by torchvision, which checks its MD5, and leaves what is there and right."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with open(root / f".{data}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return source(root, download=True)
+        return source(root, download=True)
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zlib.error) as error:
-        raise RuntimeError(
-            f"{data} could not be fetched into {str(root.absolute())!r} ({_one_line(error)}): try again "
-            "where there is a network, or set plan.root to a folder that holds its files"
-        ) from error
+        raise _not_fetched(data, root, error) from error
+
+
+def _not_fetched(data: str, root: Path, error: Exception) -> RuntimeError:
+    return RuntimeError(
+        f"{data} could not be fetched into {str(root.absolute())!r} ({_one_line(error)}): try again "
+        "where there is a network, or set plan.root to a folder that holds its files"
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -1,5 +1,8 @@
 """Data sets that are fetched: from a server that the test starts, and where there is none."""
 
+import fcntl
+import gzip
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -76,6 +79,65 @@ def test_idx_files_are_fetched_once_even_by_two_at_a_time(
     assert is_what_was_written(load("mnist", root=root, size=28))
     assert is_what_was_written(load("mnist", root=root, download=True, size=28))
     assert sorted(server.asked) == alone
+
+
+def test_a_fetch_that_is_under_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision writes under the final names, so whole files may be half ones that another is writing."""
+    raw = tmp_path / "MNIST" / "raw"
+    write_idx(raw, IMAGES, LABELS)
+    half = raw / "train-labels-idx1-ubyte.gz"
+    half.write_bytes(half.read_bytes()[:20])
+    locked = fcntl.flock
+
+    def another_ends_meanwhile(lock: Any, how: int) -> None:
+        write_idx(raw, IMAGES, LABELS)
+        locked(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", another_ends_meanwhile)
+    monkeypatch.setattr(MNIST, "mirrors", [])
+    assert is_what_was_written(load("mnist", root=str(tmp_path), download=True, size=28))
+
+
+@pytest.mark.parametrize("damaged", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_damaged_idx_files_are_fetched_again(
+    damaged: str, packed: bool, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_mnist(server, tmp_path / "served", monkeypatch)
+    fetch = partial(load, "mnist", root=str(tmp_path), download=True, size=28)
+    assert is_what_was_written(fetch())
+    server.asked.clear()
+    raw = tmp_path / "MNIST" / "raw"
+    if not packed:  # nothing but what torchvision unpacked, whose checksums it never looks at
+        for path in raw.glob("*.gz"):
+            path.unlink()
+    path = raw / (damaged + (".gz" if packed else ""))
+    path.write_bytes(path.read_bytes()[:-9])
+    assert is_what_was_written(fetch())
+    assert f"/{damaged}.gz" in server.asked
+    assert is_what_was_written(load("mnist", root=str(tmp_path), size=28))
+
+
+def test_damaged_files_in_root_itself_are_left_and_no_longer_looked_at(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_mnist(server, tmp_path / "served", monkeypatch)
+    write_idx(tmp_path, IMAGES, LABELS)
+    mine = tmp_path / "train-images-idx3-ubyte.gz"
+    mine.write_bytes(gzip.compress(b"no idx file"))
+    for download in (True, False):
+        assert is_what_was_written(load("mnist", root=str(tmp_path), download=download, size=28))
+    assert gzip.decompress(mine.read_bytes()) == b"no idx file"
+
+
+def test_a_folder_of_others_that_may_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_idx(tmp_path, IMAGES, LABELS)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # chmod does not keep root out
+    assert is_what_was_written(load("mnist", root=str(tmp_path), download=True, size=28))
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_fetched_file_with_another_checksum_is_refused(
