@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,11 @@ class Dataset:
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """The SHA-256 of images and labels and their shapes; names do not enter."""
+        """The SHA-256 of images and labels and their shapes; names do not enter. Computed once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256(f"{tuple(self.images.shape)} {self.classes}".encode())
         for part in (self.images, self.labels):
             digest.update(part.contiguous().numpy().data)
@@ -148,8 +153,12 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
     Every file whose suffix Pillow reads is a picture, hidden ones excepted; of each the centre square is
     resized to size×size, bilinear, antialiased where it shrinks. channels: as in `load`; where grey and
     colour are mixed, all are in colour. Pictures that are broken or below 8 pixels a side are left out; one
-    warning says how many, and how many were enlarged. A folder that is not there, or has no picture that can
-    be read, raises a Mistake.
+    warning says how many, and how many were enlarged, and cropped because they are not square. A folder that
+    is not there, or has no picture that can be read, raises a Mistake.
+
+    Nothing is kept of it: every process decodes every file again, a study's driver and each of its workers.
+    On one core of a small cloud machine a JPEG of 256×256 takes 3 ms, so 50,000 of them three minutes; of
+    1024×1024 24 ms, of 64×64 0.4 ms. Pictures that are already small and square spare it.
     """
     folder = Path(data).expanduser()
     if not folder.is_dir():
@@ -158,7 +167,7 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
             f"{', '.join(SOURCES)}"
         )
     paths = _picture_files(data, folder)
-    read, left_out, enlarged = [], [], 0
+    read, left_out, enlarged, cropped = [], [], 0, 0
     for path in paths:
         try:
             pixels = _picture(path, grey=channels == 1)
@@ -166,6 +175,7 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
             left_out.append(str(error))
             continue
         enlarged += min(pixels.shape[:2]) < size
+        cropped += pixels.shape[0] != pixels.shape[1]
         read.append(images.as_bytes(images.square(pixels, size)))
     if not read:
         why = (
@@ -174,7 +184,8 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
             else "it has none"
         )
         raise Mistake(f"plan.data is {data!r}, a folder of pictures, but {why}")
-    _report(data, len(paths), left_out, enlarged, size)
+    changed = {f"enlarged to {size}×{size}": enlarged, "cropped to their centre square": cropped}
+    _report(data, len(paths), left_out, changed)
     colour = any(pixels.shape[2] == 3 for pixels in read)
     _refuse_grey(data, colour, channels)
     stacked = np.stack([np.broadcast_to(pixels, (size, size, 3 if colour else 1)) for pixels in read])
@@ -209,14 +220,12 @@ def _picture(path: Path, *, grey: bool) -> NDArray[np.float32]:
     return images.greyed(pixels) if grey else pixels
 
 
-def _report(data: str, count: int, left_out: list[str], enlarged: int, size: int) -> None:
-    told = []
+def _report(data: str, count: int, left_out: list[str], changed: dict[str, int]) -> None:
+    told = [f"{number} {how}" for how, number in changed.items() if number]
     if left_out:
-        told.append(f"{len(left_out)} left out (the first: {left_out[0]})")
-    if enlarged:
-        told.append(f"{enlarged} enlarged to {size}×{size}")
+        told.insert(0, f"{len(left_out)} left out (the first: {left_out[0]})")
     if told:
-        warnings.warn(f"of the {count} pictures in {data!r}, {' and '.join(told)}", stacklevel=4)
+        warnings.warn(f"of the {count} pictures in {data!r}, {', '.join(told)}", stacklevel=4)
 
 
 # --- a part of the data ----------------------------------------------------------------------------

@@ -221,3 +221,11 @@ def test_limits_that_cannot_be_are_refused() -> None:
 
 def test_a_class_that_the_data_lack_is_not_missed() -> None:
     assert draw(dataset([10, 0, 10]), 0.5).labels.bincount().tolist() == [5, 0, 5]
+
+
+def test_a_fingerprint_is_computed_once() -> None:
+    """All that is made once is kept under it, and a training asks for it several times."""
+    digits = load("digits", size=8)
+    first = digits.fingerprint()
+    assert digits.fingerprint() is first
+    assert load("digits", size=8).fingerprint() == first
