@@ -1,16 +1,16 @@
 """Pictures as feature vectors: what a distance between two sets of pictures is measured on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.gan_options import FEATURES
 from trainers.learned import RECIPE, SmallClassifier, principal_components, train_classifier
-from trainers.prepared import Arrays, made_once
+from trainers.prepared import Arrays, made_once, versions
 from trainers.settings import Mistake
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ class Extractor(ABC):
     at_once: int = 64
 
     def __call__(self, images: Tensor) -> Tensor:
-        """N×C×S×S, uint8, on its device → N×dim, float32, there too. Other pictures: ValueError."""
+        """N×C×S×S, uint8, on its device → N×dim, float32, there too. Other pictures: ValueError.
+
+        A GPU computes in whole float32 here, as a CPU does, whatever is allowed elsewhere.
+        """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
                 f"the pictures are {images.dtype} of shape {tuple(images.shape)}, "
@@ -46,13 +49,28 @@ class Extractor(ABC):
                 f"the pictures have the shape {tuple(images.shape[1:])}, but the features {self.name!r} "
                 f"were made for {self.shape}"
             )
-        with torch.no_grad():
+        with torch.no_grad(), _whole_floats():
             parts = [self.features(part) for part in images.split(self.at_once)]
         return torch.cat(parts) if parts else torch.empty(0, self.dim, device=images.device)
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """n×C×S×S, uint8 → n×dim, float32, without gradients."""
+
+
+@contextmanager
+def _whole_floats() -> Iterator[None]:
+    """Within it, no TF32, to whose 10 bits cuDNN's convolutions round by default: distances would show it."""
+    cudnn: Any = torch.backends.cudnn  # whose `conv` torch does not declare
+    places = cudnn.conv, torch.backends.cuda.matmul
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
 
 
 def extractor(name: str, *, dataset: "Dataset | None", device: torch.device | str) -> Extractor:
@@ -65,17 +83,22 @@ def extractor(name: str, *, dataset: "Dataset | None", device: torch.device | st
     >>> extractor("efficientnet_lite0", dataset=None, device="cpu").dim
     1280
     """
-    place = torch.device(device)
-    if name == "classifier":
-        return Classifier(_given(dataset, name), place)
-    if name == "pixels":
-        return Pixels(_given(dataset, name), place)
-    if name not in FEATURES:
-        raise Mistake(f"the features are {name!r}, but the known ones are {', '.join(FEATURES)}")
-    # torchvision and pytorch-fid take seconds to import, and the features above do without.
-    from trainers.pretrained import EfficientNetLite0, Inception
+    if name not in EXTRACTORS:
+        raise Mistake(f"the features are {name!r}, but the known ones are {', '.join(EXTRACTORS)}")
+    return EXTRACTORS[name](dataset, torch.device(device))
 
-    return {"inception": Inception, "efficientnet_lite0": EfficientNetLite0}[name](place)
+
+# torchvision and pytorch-fid take seconds to import, and the features learned from the data do without.
+def _inception(dataset: "Dataset | None", device: torch.device) -> Extractor:
+    from trainers.pretrained import Inception
+
+    return Inception(device)
+
+
+def _efficientnet_lite0(dataset: "Dataset | None", device: torch.device) -> Extractor:
+    from trainers.pretrained import EfficientNetLite0
+
+    return EfficientNetLite0(device)
 
 
 def _given(dataset: "Dataset | None", name: str) -> "Dataset":
@@ -86,9 +109,8 @@ def _given(dataset: "Dataset | None", name: str) -> "Dataset":
     return dataset
 
 
-def _made_from(dataset: "Dataset") -> dict[str, str | int]:
-    version = torch.__version__.partition("+")[0]  # what follows names the build, not what it computes
-    return {"recipe": RECIPE, "data": dataset.fingerprint(), "torch": version}
+def _made_from(dataset: "Dataset", *packages: str) -> dict[str, str | int]:
+    return {"recipe": RECIPE, "data": dataset.fingerprint(), **versions(*packages)}
 
 
 class Classifier(Extractor):
@@ -102,7 +124,8 @@ class Classifier(Extractor):
                 f"fd_classifier needs labels, but {dataset.name} has none: "
                 "take fd_efficientnet_lite0 or fd_pixels as the objective"
             )
-        arrays, file, self.digest = made_once("classifier", _made_from(dataset), lambda: self._made(dataset))
+        key = _made_from(dataset, "torch", "numpy")
+        arrays, file, self.digest = made_once("classifier", key, lambda: self._made(dataset))
         self.files, self.device = {file: self.digest}, device
         self.accuracy = float(arrays.pop("accuracy"))
         self.shape = tuple(dataset.images.shape[1:])
@@ -136,7 +159,7 @@ class Pixels(Extractor):
     at_once = 1024
 
     def __init__(self, dataset: "Dataset", device: torch.device) -> None:
-        key = _made_from(dataset)
+        key = _made_from(dataset, "torch", "numpy", "scikit-learn")
         arrays, file, self.digest = made_once("pixels", key, lambda: self._made(dataset))
         self.files, self.device = {file: self.digest}, device
         self.shape = tuple(dataset.images.shape[1:])
@@ -155,3 +178,12 @@ class Pixels(Extractor):
     def features(self, images: Tensor) -> Tensor:
         pixels = images.flatten(1).to(torch.float32).mul_(1 / 255)
         return (pixels - self.mean) @ self.components.T
+
+
+# Its keys are those of `trainers.gan_options.FEATURES`, which names the distances on them.
+EXTRACTORS: dict[str, Callable[["Dataset | None", torch.device], Extractor]] = {
+    "inception": _inception,
+    "efficientnet_lite0": _efficientnet_lite0,
+    "classifier": lambda dataset, device: Classifier(_given(dataset, "classifier"), device),
+    "pixels": lambda dataset, device: Pixels(_given(dataset, "pixels"), device),
+}

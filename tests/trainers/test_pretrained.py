@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,21 @@ def test_the_way_a_picture_is_brought_to_the_network_is_part_of_the_digest(
     assert EfficientNetLite0(CPU).digest == first
     monkeypatch.setattr(pretrained.EfficientNetLite0, "side", 96)
     assert EfficientNetLite0(CPU).digest != first
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("inception", "torchvision"),
+        ("inception", "pytorch-fid"),
+        ("efficientnet_lite0", "efficientnet-lite-pytorch"),
+    ],
+)
+def test_the_code_of_the_network_is_part_of_the_digest(
+    name: str, package: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made once is kept under the digest, and another version's network may compute otherwise."""
+    first, installed = extractor(name, dataset=None, device="cpu").digest, metadata.version
+    other = {package: "9.9"}
+    monkeypatch.setattr(metadata, "version", lambda asked: other.get(asked) or installed(asked))
+    assert extractor(name, dataset=None, device="cpu").digest != first
