@@ -266,9 +266,10 @@ def test_a_pair_that_is_conditioned_on_labels_is_one_file(monkeypatch: pytest.Mo
         assert old["of_class.weight"].shape[0] == 10
         changed = (network.of_class.weight != old["of_class.weight"]).any(1)
         assert changed.all()  # 64 pictures leave out no class, for this seed
-    chosen = training.drawn()[0]
-    training.classes_drawn = (training.classes_drawn + 1) % 10
-    assert not torch.equal(training.drawn()[0], chosen)
+    shown = training.evaluate()[1]["samples"]
+    latents, labels = training.fixed
+    training.fixed = latents, (labels + 1) % 10
+    assert (training.evaluate()[1]["samples"] != shown).any()
 
 
 @KIND
