@@ -142,9 +142,11 @@ class GanOptions(Frozen):
     network: Network = Field(default=DcganNetwork(), description="generator and discriminator")
     loss: Literal["non_saturating", "hinge"] = Field(
         default="non_saturating",
-        description="what both networks minimise; where it is left out, hinge for sngan",
+        description="non_saturating or hinge; where it is left out, hinge for sngan",
     )
-    objective: Distance = Field(default="fid", description="what is minimised; it names the features")
+    objective: Distance = Field(
+        default="fid", description=f"what is minimised, on whose features: {', '.join(FEATURES_OF)}"
+    )
     also: tuple[Distance, ...] = Field(default=(), description="distances that are shown beside it")
     samples: int = Field(default=10_000, ge=100, description="generated pictures at each evaluation")
     batch: int = Field(default=64, ge=2, description="pictures a step")
