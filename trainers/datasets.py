@@ -181,7 +181,7 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
         why = (
             f"none of its {len(paths)} can be read; of the first: {left_out[0]}"
             if left_out
-            else "it has none"
+            else "it has none, in its subfolders neither: name one that has, or a data set"
         )
         raise Mistake(f"plan.data is {data!r}, a folder of pictures, but {why}")
     changed = {f"enlarged to {size}×{size}": enlarged, "cropped to their centre square": cropped}

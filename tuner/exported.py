@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, int, int]]
 # of trainers.sparsity, which imports torch; a test holds the two together
 MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
-_PACKAGES = ("sparsity-tuner", "torch", "numpy", "scikit-image", "ray", "optuna", "mlflow")
+_PACKAGES = (
+    "sparsity-tuner", "torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "pytorch-fid",
+    "ray", "optuna", "mlflow",
+)  # fmt: skip
 
 
 def baseline_of(rows: Iterable["Row"], companions: Sequence[str] = ()) -> dict[str, Any] | None:
