@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,6 +15,7 @@ AT_ONCE = 500  # pictures, at most
 MOST_ENTRIES = 1 << 26  # of one activation: 256 MB
 WARM_UP = 4  # parts from which BatchNorm's statistics are estimated
 SIDE = 8  # pictures a side of what is shown
+GREY = 128  # between them
 
 
 def at_once(sites: Sites) -> int:
@@ -77,8 +79,8 @@ def as_bytes(pictures: Tensor) -> Tensor:
 
 
 def grid(samples: Tensor) -> NDArray[np.uint8]:
-    """The first 64 of N×C×S×S, uint8, as one picture of 8×8 in reading order: H×W×C."""
-    tiles = samples[: SIDE * SIDE].permute(0, 2, 3, 1).numpy()
+    """The first 64 of N×C×S×S, uint8, as one picture of 8×8 in reading order, a grey line between: H×W×C."""
+    tiles = F.pad(samples[: SIDE * SIDE], (0, 1, 0, 1), value=GREY).permute(0, 2, 3, 1).numpy()
     _, height, width, channels = tiles.shape
     rows = tiles.reshape(SIDE, SIDE, height, width, channels).swapaxes(1, 2)
-    return np.ascontiguousarray(rows.reshape(SIDE * height, SIDE * width, channels))
+    return np.ascontiguousarray(rows.reshape(SIDE * height, SIDE * width, channels)[:-1, :-1])

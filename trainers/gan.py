@@ -56,8 +56,8 @@ def train_gan(
     ...          "objective": "fd_pixels"}
     >>> for e in train_gan(make_plan(find_task("gan"), small, evaluate_at=(5, 10)), seed=0):
     ...     print(e.step, e.metrics["fd_pixels"] > 0, e.pictures["samples"].shape)
-    5 True (64, 64, 1)
-    10 True (64, 64, 1)
+    5 True (71, 71, 1)
+    10 True (71, 71, 1)
     """
     return run(GanTraining(plan, seed=seed, device=device), plan=plan, seed=seed, folder=folder)
 

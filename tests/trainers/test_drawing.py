@@ -89,8 +89,10 @@ def test_bytes_round_and_clip() -> None:
 def test_the_grid_shows_the_first_pictures_in_reading_order() -> None:
     samples = torch.arange(70, dtype=torch.uint8)[:, None, None, None].expand(70, 3, 2, 2)
     shown = grid(samples)
-    assert shown.shape == (16, 16, 3)
-    assert shown[::2, ::2, 0].tolist() == np.arange(64).reshape(8, 8).tolist()
+    assert shown.shape == (23, 23, 3)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):  # the four pixels of each picture
+        assert shown[row::3, column::3, 0].tolist() == np.arange(64).reshape(8, 8).tolist()
+    assert (shown[2::3] == 128).all() and (shown[:, 2::3] == 128).all()
 
 
 @pytest.mark.parametrize(("shape", "count"), [((16, 8, 8), 500), ((256, 32, 32), 256), ((1024, 256, 256), 2)])

@@ -140,7 +140,7 @@ def test_projections_act_in_what_is_scored_and_every_site_is_measured() -> None:
     assert metrics["h0.density"] <= 2 / training.options.network.sites(8)["h0"][0]
     assert metrics["h1.density"] <= 0.11
     assert {name.partition(".")[0] for name in metrics if "." in name} == {"h0", "h1", "code"}
-    assert pictures["samples"].shape == (64, 64, 1)
+    assert pictures["samples"].shape == (71, 71, 1)
 
 
 def test_a_penalty_shrinks_what_it_is_put_on() -> None:

@@ -181,7 +181,7 @@ def test_mlflow_holds_sample_pictures_distances_and_the_density_of_every_site(st
         kept = [f"pictures/{one.step}-samples.png" for one in row.evaluations]
         assert [one.path for one in client.list_artifacts(run, "pictures")] == kept
         with Image.open(client.download_artifacts(run, kept[-1])) as grid:
-            assert grid.size == (64, 64)  # 8×8 pictures of 8×8 pixels
+            assert grid.size == (71, 71)  # 8×8 pictures of 8×8 pixels, and lines between
             assert len(np.unique(np.asarray(grid))) > 10
 
 
