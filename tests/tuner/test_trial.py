@@ -127,7 +127,11 @@ def processes(folder: Path, row: Row) -> list[str]:
     ("how", "end"),
     [
         ("memory", ("PRUNED", "out of memory")),
-        ("cuda", ("FAILED", "RuntimeError: CUDA error: device-side assert triggered (tried 2 times)")),
+        pytest.param(
+            "cuda",
+            ("FAILED", "RuntimeError: CUDA error: device-side assert triggered (tried 2 times)"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_machines_fault_is_tried_again_in_a_new_process(
@@ -139,6 +143,7 @@ def test_the_machines_fault_is_tried_again_in_a_new_process(
     assert len(tries) == 4 and len(set(tries)) == 4  # two trials, two tries each, no process twice
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_fault_that_passes_costs_nothing_but_a_try(tmp_path: Path) -> None:
     record = study(tmp_path, plan={"how": "memory", "once": True})
