@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainers import datasets, pretrained
+from trainers import datasets
 from trainers import scores as scoring
 from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.gan_options import GanOptions
@@ -69,8 +69,10 @@ def prepare(plan: Plan) -> dict[str, str]:
     A Mistake says what is wrong with the pictures, the limit, or the features.
     """
     options = GanOptions.model_validate(plan.options)
-    if "fid" in options.distances():
-        pretrained.inception_file()  # it may be missing, which is better said before a data set is fetched
+    if "fid" in options.distances():  # what is missing is better said before a data set is fetched
+        from trainers.pretrained import find_inception  # seconds to import, and seldom needed
+
+        find_inception()
     _load.cache_clear()  # a folder may have changed since another study
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)

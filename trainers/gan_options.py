@@ -222,6 +222,6 @@ def measured(plan: Plan) -> str:
 
 
 def companions(plan: Plan) -> tuple[str, ...]:
-    """What is shown beside the objective: the plan's other distances, else the kernel distance."""
+    """What is shown beside the objective: the plan's other distances, and the objective's kernel distance."""
     options = GanOptions.model_validate(plan.options)
-    return options.also or (FEATURES[FEATURES_OF[options.objective]][1],)
+    return (*options.also, FEATURES[FEATURES_OF[options.objective]][1])

@@ -23,6 +23,17 @@ def inception_file() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
+def find_inception() -> Path:
+    """The same, where they are; a Mistake says where they were looked for and what can be used instead."""
+    path = inception_file()
+    if not path.is_file():
+        raise Mistake(
+            f"fid needs the Inception weights, but they are not at {path}: put there what "
+            f"{fid.FID_WEIGHTS_URL} gives, or take fd_efficientnet_lite0 or fd_classifier instead"
+        )
+    return path
+
+
 class Inception(Extractor):
     """The 2048 features that define FID (arXiv 1706.08500): Inception's last pooling, as in pytorch-fid.
 
@@ -35,12 +46,7 @@ class Inception(Extractor):
     dim = 2048
 
     def __init__(self, device: torch.device) -> None:
-        path = inception_file()
-        if not path.is_file():
-            raise Mistake(
-                f"fid needs the Inception weights, but they are not at {path}: put there what "
-                f"{fid.FID_WEIGHTS_URL} gives, or take fd_efficientnet_lite0 or fd_classifier instead"
-            )
+        path = find_inception()
         content = path.read_bytes()
         weights = hashlib.sha256(content).hexdigest()
         del content

@@ -1,6 +1,7 @@
 """The alternation against the loop that one would write by hand, and what an evaluation draws."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,15 @@ def test_a_state_of_another_kind_of_device_is_refused() -> None:
     training = GanTraining(small_gan(), seed=0)
     with pytest.raises(Mistake, match="written on cuda, and the device here is cpu"):
         training.load_state_dict(training.state_dict() | {"device": "cuda"})
+
+
+def test_missing_weights_are_said_before_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    plan = small_gan(options={"data": str(tmp_path / "nowhere"), "objective": "fid"})
+    with pytest.raises(Mistake, match="fid needs the Inception weights, but they are not at"):
+        gan.prepare(plan)
 
 
 # --- on a GPU --------------------------------------------------------------------------------------
