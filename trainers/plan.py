@@ -80,7 +80,7 @@ class Plan(Frozen):
     task: the name of a `trainers.tasks.Task`. options: that task's own keys. settings: site → regularizer.
     extras: options that a search overrides (`value` looks there first). evaluate_at: ascending positive
     steps, of which the last ends the training. checkpoint_every: seconds between two saves. prepared: what
-    all trainings of a study share, name → SHA-256, as `Task.prepare` gives it; empty outside a study.
+    all trainings of a study share, name → SHA-256, as `Task.prepare` gives it; empty: whatever is found.
     """
 
     task: str
@@ -118,7 +118,7 @@ class Plan(Frozen):
                 told = f"one of SHA-256 {begun[:12]}…" if begun else "none of that name"
                 raise Mistake(
                     f"{name} has the SHA-256 {digest[:12]}… here, but the study was begun with {told}: "
-                    "put the old one back, or begin another study"
+                    "put the old one, or the package versions of then, back, or begin another study"
                 )
 
     def identity(self) -> str:
