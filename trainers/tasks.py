@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import reprlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -288,19 +289,38 @@ def metric_of(task: Task, plan: Plan) -> str:
 
 def prepared_of(task: Task, plan: Plan) -> dict[str, str]:
     """Make once what all trainings of the plan share, as {name: SHA-256}; empty where they share nothing."""
-    return {} if task.prepare is None else checked_prepared(task.prepare(plan))
+    if task.prepare is None:
+        return {}
+    given: object = task.prepare(plan)
+    if not isinstance(given, Mapping):
+        raise _gives(task, "prepare", given, "a mapping of names to SHA-256")
+    return checked_prepared(given)
 
 
 def measured_of(task: Task, plan: Plan) -> str:
     """How the plan's metric is measured, in one clause; empty where the task does not say."""
-    if task.measured is not None:
-        return task.measured(plan)
-    return "oracle: it needs the clean picture" if metric_of(task, plan) in ORACLES else ""
+    if task.measured is None:
+        return "oracle: it needs the clean picture" if metric_of(task, plan) in ORACLES else ""
+    given: object = task.measured(plan)
+    if not isinstance(given, str):
+        raise _gives(task, "measured", given, "a text")
+    return given
 
 
 def companions_of(task: Task, plan: Plan) -> tuple[str, ...]:
     """The metrics that are shown beside the plan's own."""
-    return () if task.companions is None else tuple(task.companions(plan))
+    given: object = () if task.companions is None else task.companions(plan)
+    if (
+        not isinstance(given, Sequence)
+        or isinstance(given, str)
+        or not all(isinstance(name, str) for name in given)
+    ):
+        raise _gives(task, "companions", given, "a list of the names of metrics")
+    return tuple(given)
+
+
+def _gives(task: Task, key: str, given: object, rule: str) -> Mistake:
+    return Mistake(f"{key} of task {task.name} gives {reprlib.repr(given)}, but it must give {rule}")
 
 
 def networks_of(task: Task) -> list[str]:

@@ -163,10 +163,18 @@ def data_sets() -> tuple[bool, str]:
             pictures, _ = READERS[name](Path(root), False)
             found.setdefault(name, f"{len(pictures)} {name}" + ("" if name == "digits" else f" in {root}"))
         except Mistake as mistake:
-            damaged += [str(mistake)] if "damaged" in str(mistake) else []
+            damaged += [str(mistake)] if _is_there(name, Path(root)) else []
     missing = ", ".join(name for name in SOURCES if name not in found)
     lacking = [f"not here: {missing} (looked for in {', '.join(roots)})"] if missing else []
     return not damaged, "; ".join([*found.values(), *lacking, *damaged])
+
+
+def _is_there(name: str, root: Path) -> bool:
+    """Whether something of that data set lies in root, be it whole or not."""
+    if name == "cifar10":
+        return (root / "cifar-10-batches-py").is_dir()
+    folder = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
+    return any(any(place.glob("train-*-ubyte*")) for place in (root, root / folder / "raw"))
 
 
 def features() -> tuple[bool, str]:

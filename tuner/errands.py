@@ -37,13 +37,14 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
 
     settings = load(file)
     task, plan = _task_and_plan(file, settings, spec)
-    plan = _prepared_here(task, plan)
     if seed is None:
         kept = settings.provenance.get("seed")
         seed = kept if isinstance(kept, int) and kept >= 0 else 0
     folder = Path(output) if output else Path("trained") / f"{Path(file).stem}-seed{seed}"
     device = _device()
-    print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}", flush=True)
+    first = "" if task.prepare is None else "; first, what they need is prepared"  # it may take minutes
+    print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}{first}", flush=True)
+    plan = _prepared_here(task, plan)
     session.interrupted = "Interrupted; the same command goes on from the last checkpoint."
     _follow(task.train(plan, seed=seed, device=device, folder=folder), task, plan, folder)
 
@@ -106,8 +107,8 @@ def _device() -> str:
 def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", folder: Path) -> None:
     """Print each evaluation and keep its pictures; what the sites attained is said once, at the end."""
     from trainers.images import save_pictures
-    from trainers.tasks import metric_of
-    from tuner.screen import shown_metric
+    from trainers.tasks import measured_of, metric_of
+    from tuner.screen import caption, shown_metric
 
     metric, last = metric_of(task, plan), None
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +126,7 @@ def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", fol
         print(f"{site}: {', '.join(attained)}")
     if not math.isfinite(last.metrics[metric]):
         raise RuntimeError(f"the training diverged: {metric} is {last.metrics[metric]} at step {last.step}")
+    print(caption(task.direction, measured_of(task, plan)))
     print(f"Pictures and checkpoint: {folder}")
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from trainers import prepared as cache
 from trainers.settings import Mistake
-from trainers.tasks import find_task, prepared_of
+from trainers.tasks import companions_of, find_task, measured_of, prepared_of
 from tuner.storage import Storage
 
 if TYPE_CHECKING:
@@ -23,23 +23,41 @@ _FILE = ".npz"  # ends the name of a file; any other name is that of a fingerpri
 
 
 def begun(frozen: "StudySpec") -> "StudySpec":
-    """The spec of a new study with what its trials share, which is made where it is not there yet."""
+    """The spec of a new study with what its trials share, which is made where it is not there yet.
+
+    Raises:
+        Mistake: a function of the task gives what it must not, or names a file that it has not made.
+    """
     bare = frozen.model_copy(update={"prepared": {}})  # as with the uuid, what a user wrote there is nothing
-    shared = prepared_of(find_task(bare.task), bare.plan_with({}, {}))
+    task, plan = find_task(bare.task), bare.plan_with({}, {})
+    measured_of(task, plan)  # both are asked for later, where a wrong one would stop a study that has begun
+    companions_of(task, plan)
+    shared = prepared_of(task, plan)
+    for name, digest in _files(shared).items():
+        found = cache.sha256_of(name)
+        if found != digest:
+            there = "there is no such file" if found is None else f"that file has {found[:12]}…"
+            raise Mistake(
+                f"prepare of task {task.name} names {name} of SHA-256 {digest[:12]}…, but in "
+                f"{str(cache.folder())!r} {there}: make it with trainers.prepared.made_once"
+            )
     return bare.model_copy(update={"prepared": shared})
 
 
 def checked(spec: "StudySpec", storage: Storage) -> None:
     """Before a study goes on: its files are at hand here, and what it shares is still what it began with.
 
+    A file that neither the storage nor this machine has is made again; the same one serves.
+
     Raises:
         Mistake: it is not, so every trial to come would be refused; or nobody has its files any more.
     """
     if spec.prepared:
-        bring(spec.prepared, storage)
-        fetch(spec.prepared, storage)
+        for name, digest in _files(spec.prepared).items():
+            _taken(name, digest, storage)
         plan = spec.plan_with({}, {})
         plan.refuse_another(prepared_of(find_task(spec.task), plan))
+        bring(spec.prepared, storage)
 
 
 def bring(shared: Mapping[str, str], storage: Storage) -> None:
@@ -64,19 +82,27 @@ def fetch(shared: Mapping[str, str], storage: Storage) -> None:
     """Bring the files among them from the storage to this machine, as far as it lacks them or has others.
 
     Raises:
-        RuntimeError: the storage does not have them, or not as they were.
+        OSError: the storage does not have them, or not as they were, as this machine sees it. That is no
+            fault of the plan: the trial is tried again, on another machine or once the file is there.
     """
     for name, digest in _files(shared).items():
-        if cache.sha256_of(name) == digest:
-            continue
-        content = _stored(name, storage)
-        if _digest(content) != digest:
-            state = "is damaged" if content else "is not there"
-            raise RuntimeError(
+        if not _taken(name, digest, storage):
+            state = "is damaged" if _stored(name, storage) else "is not there"
+            raise OSError(
                 f"{FOLDER}/{name} in the storage {storage.where!r} {state}: `resume` on a machine that has "
                 "that file brings it again"
             )
-        _keep(name, content)
+
+
+def _taken(name: str, digest: str, storage: Storage) -> bool:
+    """Whether this machine has the file, which is brought from the storage where that has it whole."""
+    if cache.sha256_of(name) == digest:
+        return True
+    content = _stored(name, storage)
+    if _digest(content) != digest:
+        return False
+    _keep(name, content)
+    return True
 
 
 def _files(shared: Mapping[str, str]) -> dict[str, str]:

@@ -106,11 +106,15 @@ class Study:
         `resources` replace the record's from here on: they change where trials run, not what they are.
 
         Raises:
-            Mistake: `trials` is fewer than exist, no node holds `resources`, another process runs the study.
+            Mistake: `trials` is fewer than exist, no node holds `resources`, what the trials share has
+                changed, another process runs the study. Nothing is written then.
         """
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
             self.record = Record(database_of(self.spec, self.folder), self.name)
             changed = self._changed(trials, resources)
+            ended = is_done(self.record.rows(), changed.budget)
+            if not ended:
+                self._check_shared()
             if resources is not None:  # before anything is written
                 from tuner.queue import cluster, slots
 
@@ -119,7 +123,7 @@ class Study:
             if changed != self.spec:
                 self.record.set_spec(changed)
             write_spec(self.folder, self.spec)
-            if self.is_done():
+            if ended:
                 self.lag = self._track().close()  # what a kill may have cut off
             else:
                 limit = time if time is not None else self.spec.seconds("time")
@@ -134,12 +138,16 @@ class Study:
         Pairs in the record count: run again it trains nothing.
 
         Raises:
-            Mistake: no proposal has finished, or another process runs the study.
+            Mistake: no proposal has finished, what the trials share has changed, or another process runs
+                the study. Nothing is written then.
         """
         with StudyLock(self.folder):
             self.record = Record(database_of(self.spec, self.folder), self.name)
             chosen = winners(self.record.rows(), top, self.spec.direction())
-            for member in missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed):
+            missing = missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed)
+            if missing or any(row.state == RUNNING for row in self.record.rows("confirmation")):
+                self._check_shared()
+            for member in missing:
                 self.record.add(
                     "confirmation",
                     seed=member.seed,
@@ -230,6 +238,14 @@ class Study:
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
         return self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
 
+    def _check_shared(self) -> None:
+        """Before anything is written or trained: what the trials share is at hand, and as it was."""
+        if self._is_new:
+            shared.bring(self.spec.prepared, self.storage)
+        else:
+            shared.checked(self.spec, self.storage)
+        self._is_new = False
+
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
         tracker.start()
@@ -240,11 +256,6 @@ class Study:
     ) -> None:
         from tuner.queue import drain
 
-        if self._is_new:
-            shared.bring(self.spec.prepared, self.storage)
-        else:
-            shared.checked(self.spec, self.storage)
-        self._is_new = False
         started = clock.time()
         tracker = self._track()
 

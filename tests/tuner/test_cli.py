@@ -270,7 +270,8 @@ def test_train_prints_each_evaluation_and_keeps_pictures_and_a_checkpoint(
     steps = [line for line in out.splitlines() if line.startswith("step ")]
     assert [line.partition(":")[0] for line in steps] == ["step 2", "step 6"]
     assert all("psnr (oracle) " in line and "loss " in line for line in steps)
-    assert "up0: density 0.3" in out
+    assert "up0: density 0.3" in out and "(higher is better; oracle: it needs the clean picture)" in out
+    assert out.startswith("6 steps with seed 3 on ") and "first, what they need is prepared" in out
     assert sorted(path.name for path in (shell.folder / "out" / "pictures").iterdir()) == [
         "2-comparison.png", "6-comparison.png",
     ]  # fmt: skip

@@ -87,6 +87,22 @@ def test_data_sets_are_read_where_they_are_looked_for(
     assert not fine and "train-images-idx3-ubyte' is damaged" in text
 
 
+def test_a_place_is_no_damage_whatever_its_name_and_a_part_of_a_data_set_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "damaged").mkdir()
+    monkeypatch.chdir(tmp_path / "damaged")
+    fine, text = doctor.data_sets()
+    assert fine and "not here: " in text and "plan.data" not in text
+    Path("data/cifar-10-batches-py").mkdir(parents=True)
+    fine, text = doctor.data_sets()
+    assert not fine and "data/cifar-10-batches-py' is missing or damaged" in text
+    Path("data/cifar-10-batches-py").rmdir()
+    Path("data/train-images-idx3-ubyte").write_bytes(b"its labels are not here")
+    fine, text = doctor.data_sets()
+    assert not fine and "plan.data is 'mnist', but it was not found as " in text
+
+
 def test_the_features_that_come_along_are_really_loaded() -> None:
     fine, text = doctor.features()
     assert fine and text.startswith("efficientnet_lite0 loads")

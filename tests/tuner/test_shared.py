@@ -1,17 +1,19 @@
 """What all trials of a study share, on its way from the driver through the storage to a worker."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sharing
 
 from trainers import prepared
 from trainers.settings import Mistake
 from tuner.shared import begun, bring, checked, fetch
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.storage import Storage
-from tuner.trial import OpenTrial
+from tuner.trial import MachineFault, OpenTrial
 
 
 @pytest.fixture(autouse=True)
@@ -115,12 +117,10 @@ def test_a_storage_without_a_whole_file_is_named(
     elsewhere(tmp_path / "worker", monkeypatch)
     kept = tmp_path / "trials" / "prepared" / file_of(spec)
     kept.write_bytes(kept.read_bytes()[:-1])
-    with pytest.raises(
-        RuntimeError, match=r"prepared/factor-.*npz in the storage '.*trials' is damaged: `resu"
-    ):
+    with pytest.raises(OSError, match=r"prepared/factor-.*npz in the storage '.*trials' is damaged: `resu"):
         fetch(spec.prepared, storage)
     kept.unlink()
-    with pytest.raises(RuntimeError, match=r"in the storage '.*trials' is not there: `resume` on a machine"):
+    with pytest.raises(OSError, match=r"in the storage '.*trials' is not there: `resume` on a machine"):
         fetch(spec.prepared, storage)
     assert not (tmp_path / "worker").exists()
 
@@ -141,17 +141,77 @@ def test_going_on_brings_what_the_storage_lacks_again(
     assert (tmp_path / "made.txt").read_text() == "made\n"
 
 
-def test_what_nobody_has_any_more_is_told_in_a_sentence(
+def test_a_trial_whose_machine_does_not_see_the_file_is_tried_again(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(tmp_path)
+    elsewhere(tmp_path / "worker", monkeypatch)
+    trial = opened(spec, storage)
+    with pytest.raises(MachineFault, match="is not there: `resume` on a machine that has that file"):
+        trial.step()
+    trial.close()
+
+
+def test_what_nobody_has_any_more_is_made_again(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = study(tmp_path)
     elsewhere(tmp_path / "another", monkeypatch)
-    told = (
-        r"^the study was begun with factor-.*npz of SHA-256 .*trials' nor here as '.*another/factor-.*: go on"
-    )
+    checked(spec, storage)
+    assert (tmp_path / "made.txt").read_text() == "made\nmade\n"
+    kept = (tmp_path / "trials" / "prepared" / file_of(spec)).read_bytes()
+    assert hashlib.sha256(kept).hexdigest() == spec.prepared[file_of(spec)]
+
+
+def test_what_nobody_has_or_makes_any_more_is_told_in_a_sentence(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(tmp_path)
+    spec = spec.model_copy(update={"prepared": spec.prepared | {"gone.npz": "0" * 64}})
+    told = r"^the study was begun with gone.npz of SHA-256 0.*trials' nor here as '.*cache/gone.npz': go on"
     with pytest.raises(Mistake, match=told):
         checked(spec, storage)
-    assert not (tmp_path / "another").exists()
+    spec = study(tmp_path)
+    elsewhere(tmp_path / "another", monkeypatch)
+    other = spec.model_copy(update={"prepared": spec.prepared | {file_of(spec): "0" * 64}})
+    with pytest.raises(Mistake, match=r"^factor-.*npz has the SHA-256 .* put the old one.* back"):
+        checked(other, storage)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "there is no such file: make it"), (b"another", "that file has ae448ac86c4e")],
+)
+def test_a_new_study_refuses_a_file_that_its_task_has_not_made(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
+) -> None:
+    if content is not None:
+        cache.mkdir()
+        (cache / "own.npz").write_bytes(content)
+    task = dataclasses.replace(sharing.TASK, prepare=lambda plan: {"own.npz": "0" * 64})
+    monkeypatch.setattr(sharing, "TASK", task)
+    with pytest.raises(Mistake, match=rf"^prepare of task sharing names own.npz .*/cache' {told}"):
+        study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "told"),
+    [
+        ("prepare", None, "gives None, but it must give a mapping of names to SHA-256"),
+        ("prepare", ["own.npz"], r"gives \['own.npz'\], but it must give a mapping of names to SHA-256"),
+        ("measured", 3, "gives 3, but it must give a text"),
+        ("companions", "beside", "gives 'beside', but it must give a list of the names of metrics"),
+        ("companions", [1], r"gives \[1\], but it must give a list of the names of metrics"),
+        ("companions", None, "gives None, but it must give a list of the names of metrics"),
+    ],
+)
+def test_a_new_study_refuses_what_a_function_of_its_task_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, given: object, told: str
+) -> None:
+    task = dataclasses.replace(sharing.TASK, **{key: lambda plan: given})
+    monkeypatch.setattr(sharing, "TASK", task)
+    with pytest.raises(Mistake, match=f"^{key} of task sharing {told}$"):
+        study(tmp_path)
 
 
 def test_going_on_with_what_has_changed_is_refused(tmp_path: Path, storage: Storage) -> None:
@@ -159,6 +219,6 @@ def test_going_on_with_what_has_changed_is_refused(tmp_path: Path, storage: Stor
     checked(spec, storage)
     (tmp_path / "text.txt").write_text("another")
     with pytest.raises(
-        Mistake, match=r"^text has the SHA-256 .* put the old one back, or begin another study"
+        Mistake, match=r"^text has the SHA-256 .* put the old one.* back, or begin another study"
     ):
         checked(spec, storage)

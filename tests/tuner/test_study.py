@@ -167,14 +167,22 @@ def test_what_cannot_be_prepared_is_refused_before_anything_is_written(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def states(study: Study) -> dict[str, str]:
+    return {row.label: row.state for row in study.record.rows()}
+
+
 def test_a_study_whose_data_changed_is_not_gone_on_with(tmp_path: Path) -> None:
     study = run(sharing(tmp_path), root=tmp_path / "root")
     (tmp_path / "text.txt").write_text("another")
-    with pytest.raises(Mistake, match=r"text has the SHA-256 .* put the old one back"):
-        study.resume(trials=4)
-    assert len(study.record.rows("proposal")) == 3
+    rows, file = states(study), (study.folder / "spec.yaml").read_text()
+    for refused in (lambda: study.resume(trials=4), lambda: study.confirm(seeds=2)):
+        with pytest.raises(Mistake, match=r"text has the SHA-256 .* put the old one.* back"):
+            refused()
+        assert states(study) == rows and study.spec.budget.trials == 3
+        assert (study.folder / "spec.yaml").read_text() == file
+    assert study.resume().is_done()  # nothing is trained, so nothing is refused
     (tmp_path / "text.txt").write_text("the same all along")
-    study.resume()
+    study.resume(trials=4)
     assert study.record.row("proposal", 3).state in ("COMPLETE", "PRUNED")
 
 
