@@ -79,7 +79,7 @@ def first_side(size: int, blocks: int) -> int:
     """The side of the map that so many doublings turn into a picture of this size."""
     if size % (1 << blocks):
         raise Mistake(
-            f"size is {size}, but a network of {blocks} blocks doubles a map {blocks} times: "
+            f"plan.size is {size}, but a network of {blocks} blocks doubles a map {blocks} times: "
             f"take a multiple of {1 << blocks}, or other blocks"
         )
     return size >> blocks

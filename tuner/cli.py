@@ -4,9 +4,11 @@
 commands, so `--help` and a mistyped option answer at once.
 """
 
+import contextlib
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         sys.path.append("")  # a task of one's own lies where one stands; last, so that it shadows no package
     try:
-        status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
+        with plain_warnings():
+            status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
@@ -54,6 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(sentence(error), file=sys.stderr)
         return 2 if isinstance(error, Mistake | click.UsageError) else 1
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within it a warning is its sentence alone: where in the code it was given helps no user."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"{' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def sentence(error: Exception) -> str:

@@ -222,6 +222,8 @@ def export(session: Session, name: str, output: str | None, package: str | None,
         weights=weights,
     )
     print(f"Wrote {path}")
+    if weights:
+        print(f"Wrote {path.with_suffix('.safetensors')}: the trained weights")
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))

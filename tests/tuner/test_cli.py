@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import yaml
 from search_spaces.presets import preset_names
 from trainers import settings
 from trainers.settings import L0, SettingsFile
-from tuner.cli import main, sentence
+from tuner.cli import main, plain_warnings, sentence
 from tuner.session import Session
 from tuner.tables import attained_text, best_csv, best_table
 
@@ -167,6 +168,13 @@ def test_what_nobody_foresaw_names_its_kind_on_one_line() -> None:
     assert sentence(KeyError("a\nb")).startswith("KeyError: 'a\\nb' (unforeseen; --debug")
     assert sentence(RuntimeError("the disk\nis full")) == "the disk is full"
     assert sentence(RuntimeError()).startswith("RuntimeError: no more is known")
+
+
+def test_a_warning_is_its_sentence_alone() -> None:
+    before = warnings.formatwarning
+    with plain_warnings():
+        assert warnings.formatwarning("two\n words", UserWarning, "gan.py", 87) == "two words\n"
+    assert warnings.formatwarning is before
 
 
 def test_a_failure_at_run_time_has_status_1(shell: Shell) -> None:

@@ -270,7 +270,7 @@ BAD: dict[str, tuple[Made | None, dict[str, Any], str]] = {
         "they are not at {tmp}/torch/hub/checkpoints/pt_inception-2015-12-05-6726825d.pth: put there what"),
     "FID without its weights, beside the objective": (
         None, {"also": ["fid"], "samples": 3000},
-        "or take fd_efficientnet_lite0 or fd_classifier instead"),
+        "or take fd_efficientnet_lite0, fd_pixels or, for data with labels, fd_classifier instead"),
     "a classifier without labels": (
         lambda folder, _: folder_of(folder / "mine", 40), {"data": "mine", "objective": "fd_classifier"},
         "fd_classifier needs labels, but mine has none: take fd_efficientnet_lite0 or fd_pixels as the"),
