@@ -29,8 +29,8 @@ def find_inception() -> Path:
     if not path.is_file():
         raise Mistake(
             f"fid needs the Inception weights, but they are not at {path}: put there what "
-            f"{fid.FID_WEIGHTS_URL} gives, or take fd_efficientnet_lite0, fd_pixels or, for data with labels, "
-            "fd_classifier instead"
+            f"{fid.FID_WEIGHTS_URL} gives, or take fd_efficientnet_lite0, fd_pixels or, for data with "
+            "labels, fd_classifier instead"
         )
     return path
 
