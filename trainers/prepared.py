@@ -87,9 +87,31 @@ def made_once(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> 
                 warnings.warn(f"{path} is damaged ({damage}), so it is made again", stacklevel=2)
             if content is None or damage:
                 content = _packed(make(), text)
-                _write(path, content)
+                try:
+                    keep(path.name, content)
+                except OSError as error:
+                    raise _unusable(path, "written", error) from error
                 arrays = _unpacked(content)[0]
     return arrays, path.name, hashlib.sha256(content).hexdigest()
+
+
+def keep(name: str, content: bytes) -> None:
+    """Put that content among the prepared files, whole or not at all; OSError where it cannot be written.
+
+    A kill at any moment leaves the old file or the new one; no other writer has the temporary name.
+    """
+    path = path_of(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{uuid4().hex}")
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -150,22 +172,6 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise _unusable(path, "read", error) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A kill at any moment leaves the old file or the new one; no other writer has the temporary name."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{uuid4().hex}")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _unusable(path, "written", error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 @contextlib.contextmanager

@@ -104,8 +104,10 @@ class Projection:
         if study is None:
             tags = {names.ROLE: names.STUDY_ROLE, names.STATE: RUNNING}
             tags |= {names.METRIC: spec.metric(), names.DIRECTION: spec.direction()}
-            tags |= {names.MEASURED: spec.measured()} if spec.measured() else {}
-            tags |= {names.COMPANIONS: json.dumps(spec.companions())} if spec.companions() else {}
+            if measured := spec.measured():
+                tags[names.MEASURED] = measured
+            if companions := spec.companions():
+                tags[names.COMPANIONS] = json.dumps(companions)
             made = client.create_run(experiment, tags=self._common() | tags, run_name=spec.name)
             study = Run(client, made)
         return _There(client, experiment, study, runs)

@@ -5,10 +5,8 @@ Its names and SHA-256 stand in the frozen spec and, through the plan, in every c
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from trainers import prepared as cache
 from trainers.settings import Mistake
@@ -101,7 +99,7 @@ def _taken(name: str, digest: str, storage: Storage) -> bool:
     content = _stored(name, storage)
     if _digest(content) != digest:
         return False
-    _keep(name, content)
+    cache.keep(name, content)
     return True
 
 
@@ -120,15 +118,3 @@ def _stored(name: str, storage: Storage) -> bytes:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _keep(name: str, content: bytes) -> None:
-    """Put a file that another machine has made among the prepared ones, whole or not at all."""
-    target = cache.path_of(name)
-    temporary = target.with_name(f".{name}-{os.getpid()}-{uuid4().hex}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

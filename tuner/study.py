@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import statistics
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,6 @@ class Study:
         self.name, self.uuid = record.spec.name, record.uuid
         self.lag = 0
         self._tracking = tracking
-        self._is_new = False  # what its trials share was made a moment ago
 
     @property
     def spec(self) -> StudySpec:
@@ -109,12 +108,32 @@ class Study:
             Mistake: `trials` is fewer than exist, no node holds `resources`, what the trials share has
                 changed, another process runs the study. Nothing is written then.
         """
+        return self._go_on(
+            lambda: shared.checked(self.spec, self.storage),
+            trials=trials,
+            resources=resources,
+            time=time,
+            address=address,
+            progress=progress,
+        )
+
+    def _go_on(
+        self,
+        at_hand: Callable[[], None],
+        *,
+        trials: int | None = None,
+        resources: Resources | None = None,
+        time: float | None,
+        address: str | None,
+        progress: "Listener | None",
+    ) -> "Study":
+        """`resume`; `at_hand` sees, before anything is written, that what the trials share is there."""
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
             self.record = Record(database_of(self.spec, self.folder), self.name)
             changed = self._changed(trials, resources)
             ended = is_done(self.record.rows(), changed.budget)
             if not ended:
-                self._check_shared()
+                at_hand()
             if resources is not None:  # before anything is written
                 from tuner.queue import cluster, slots
 
@@ -146,7 +165,7 @@ class Study:
             chosen = winners(self.record.rows(), top, self.spec.direction())
             missing = missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed)
             if missing or any(row.state == RUNNING for row in self.record.rows("confirmation")):
-                self._check_shared()
+                shared.checked(self.spec, self.storage)
             for member in missing:
                 self.record.add(
                     "confirmation",
@@ -238,14 +257,6 @@ class Study:
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
         return self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
 
-    def _check_shared(self) -> None:
-        """Before anything is written or trained: what the trials share is at hand, and as it was."""
-        if self._is_new:
-            shared.bring(self.spec.prepared, self.storage)
-        else:
-            shared.checked(self.spec, self.storage)
-        self._is_new = False
-
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
         tracker.start()
@@ -321,8 +332,12 @@ def run(
         frozen = shared.begun(frozen)
         frozen = settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
         study = Study(folder, create(frozen, folder))
-        study._is_new = True
-        return study.resume(time=time, address=address, progress=progress)
+        return study._go_on(
+            lambda: shared.bring(study.spec.prepared, study.storage),  # made a moment ago: nothing to check
+            time=time,
+            address=address,
+            progress=progress,
+        )
 
 
 def open_study(name: str, *, root: str | Path = "studies", tracking: str | None = None) -> Study:

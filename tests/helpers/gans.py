@@ -1,5 +1,8 @@
 """The smallest GANs of every kind, and what tests do with them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -88,3 +91,17 @@ def pixels(*values: float, label: int = 0) -> Batch:
     """A batch of pictures of one pixel each, on which gradients are kept."""
     tensor = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1).requires_grad_()
     return Batch(tensor, torch.full((len(values),), label))
+
+
+def computes_its_definition(
+    config: DcganNetwork | SnganNetwork,
+    generated: Callable[[Any, Tensor], Tensor],
+    judged: Callable[[Any, Tensor], Tensor],
+) -> None:
+    """Both networks of that pair equal plain rewritings, of (network, input), of their definitions."""
+    generator, discriminator = build_pair(config, PictureForm(SIZE, 3, CLASSES), generator=drawn(0))
+    ruffled(generator)
+    z, x = latents().double(), images().double()
+    torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
+    discriminator.double().eval()
+    torch.testing.assert_close(discriminator(x), judged(discriminator, x), rtol=1e-9, atol=1e-9)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixed_program import RefuseCopies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.func import grad, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers import sparsity
 from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake, Regularizer
@@ -60,19 +60,6 @@ def test_every_regularizer_is_a_penalty_or_a_projection_and_stands_in_the_list()
     assert not PENALTIES.keys() & PROJECTIONS.keys()
     assert PENALTIES.keys() | PROJECTIONS.keys() == set(REGULARIZERS.values())
     assert EXAMPLES.keys() == REGULARIZERS.keys() and PURE.keys() == REGULARIZERS.keys()
-
-
-class RefuseCopies(TorchDispatchMode):
-    """Refuses what moves data between devices, which fake tensors let pass."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = {item.device for item in args if isinstance(item, Tensor)}
-        if isinstance(result, Tensor) and given and given != {result.device}:
-            raise RuntimeError(f"{func} copies from {given} to {result.device}")
-        return result
 
 
 @pytest.mark.parametrize("kind", REGULARIZERS)

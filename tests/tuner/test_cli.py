@@ -1,6 +1,5 @@
 """The command line in process: errors are one sentence, and a study from its search to its deletion."""
 
-import contextlib
 import csv
 import io
 import json
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import printed
 
 from search_spaces.presets import preset_names
 from trainers import settings
@@ -374,13 +374,6 @@ class Studied:
 
     def words(self, *words: str) -> tuple[str, ...]:
         return (*words, "--root", str(self.root))
-
-
-def printed(folder: Path, *words: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.chdir(folder):
-        assert main(words) == 0
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """A GAN through the command line: a study from its search to a training outside it, and what is refused."""
 
-import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_line import printed
 from data_files import COLOUR, IMAGES, LABELS, pack_cifar10, pictures, write_cifar10, write_idx
 from PIL import Image
 
@@ -68,13 +67,6 @@ class Studied:
     def content(self) -> dict[str, Any]:
         """The exported file."""
         return json.loads((self.root / "settings.json").read_text())
-
-
-def printed(folder: Path, *words: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.chdir(folder):
-        assert main(words) == 0
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

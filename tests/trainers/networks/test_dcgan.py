@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from gans import drawn, images, latents, normalised, ruffled
+from gans import computes_its_definition, drawn, latents, normalised
 from torch import Tensor, nn
 
 from trainers.gan_options import DcganNetwork
@@ -35,12 +35,7 @@ def judged(network: Discriminator, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_both_compute_their_definition(spectral_norm: bool) -> None:
     config = SMALL.model_copy(update={"spectral_norm": spectral_norm})
-    generator, discriminator = build_pair(config, PictureForm(8, 3, 10), generator=drawn(0))
-    ruffled(generator)
-    z, x = latents().double(), images().double()
-    torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
-    discriminator.double().eval()
-    torch.testing.assert_close(discriminator(x), judged(discriminator, x), rtol=1e-9, atol=1e-9)
+    computes_its_definition(config, generated, judged)
 
 
 def test_channels_double_with_each_halving_of_the_side() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from gans import drawn, images, latents, normalised, ruffled
+from gans import computes_its_definition, drawn, images, normalised
 from torch import Tensor, nn
 
 from trainers.gan_options import SnganNetwork
@@ -52,12 +52,7 @@ def judged(network: Discriminator, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_both_compute_their_definition(spectral_norm: bool) -> None:
     config = SMALL.model_copy(update={"spectral_norm": spectral_norm})
-    generator, discriminator = build_pair(config, PictureForm(8, 3, 10), generator=drawn(0))
-    ruffled(generator)
-    z, x = latents().double(), images().double()
-    torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
-    discriminator.double().eval()
-    torch.testing.assert_close(discriminator(x), judged(discriminator, x), rtol=1e-9, atol=1e-9)
+    computes_its_definition(config, generated, judged)
 
 
 def test_the_default_has_the_size_of_the_reference() -> None:
