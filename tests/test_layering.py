@@ -154,10 +154,6 @@ def test_what_describes_a_training_imports_no_torch(module: str) -> None:
     assert loaded_by(module) & HEAVY == set()
 
 
-def test_plan_never_imports_torch() -> None:
-    assert "torch" not in {one.top for one in imports_of(REPOSITORY / "trainers" / "plan.py")}
-
-
 @pytest.mark.parametrize("module", modules_of("search_spaces"))
 def test_search_spaces_import_neither_torch_nor_optuna(module: str) -> None:
     assert loaded_by(module) & {"torch", "optuna"} == set()

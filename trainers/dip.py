@@ -85,7 +85,12 @@ class DipTraining(Training):
         shape = (1, options.network.input_channels, *sides)
         self.input = (torch.rand(shape, generator=drawn_once) * INPUT_SCALE).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(steps)
-        self.attached = attach(self.network, plan.settings, observe=self.network.sites)
+        self.attached = attach(
+            self.network.bare,
+            plan.settings,
+            names=self.network.names,
+            observe=tuple(options.network.sites(*self.clean.shape[:2])),
+        )
         self.optimizer = adam(self.network.parameters(), lr=plan.value("lr"), device=self.device)
 
         self.noise = torch.empty_like(self.input)
@@ -108,22 +113,21 @@ class DipTraining(Training):
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
         restored = self._picture(self.average / (1 - self.decay**self.count))
-        metrics = {
+        metrics: Metrics = {
             PSNR: psnr(restored, self.clean),
             PSNR_RAW: psnr(self._picture(self.output), self.clean),
             SSIM: ssim(restored, self.clean),
             LOSS: float(self.loss),
         }
-        attained = self.attached.sparsity()
-        for site in self.network.sites:
-            metrics |= {f"{site}.{measure}": value for measure, value in attained[site].items()}
-        return metrics, {"comparison": images.side_by_side((self.noisy, restored, self.clean))}
+        return metrics | self.attached.metrics(), {
+            "comparison": images.side_by_side((self.noisy, restored, self.clean))
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "picture": self._fingerprint(),
             "device": self.device.type,
-            "network": self.network.state_dict(),
+            "network": self.network.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             **{name: getattr(self, name) for name in ("output", "average", "count", "loss")},
@@ -136,7 +140,7 @@ class DipTraining(Training):
                 "or begin in another folder"
             )
         same_device(state["device"], self.device)
-        self.network.load_state_dict(state["network"])
+        self.network.bare.load_state_dict(state["network"])
         restore(self.optimizer, state["optimizer"], self.device)
         self.generator.set_state(state["generator"])
         for name in ("output", "average", "count", "loss"):

@@ -2,11 +2,12 @@
 
 import os
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from trainers import images
+from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
@@ -46,6 +47,38 @@ class SkipNetwork(Frozen):
         return max(2 * unit, -(-side // unit) * unit)
 
 
+class OwnPrior(OwnNetwork):
+    """A network of the user's: N×input_channels×H×W → N×C×H×W in [0, 1]."""
+
+    input_channels: int = Field(default=32, ge=1, description="channels of the random input")
+    multiple: int = Field(
+        default=32, ge=1, description="the picture's sides are padded to a multiple, as the network needs"
+    )
+
+    def sites(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """The sites with their (C, H, W), found by a forward pass for a picture of these sides."""
+        from trainers.networks.own import sites  # torch, and what the user's module imports
+
+        return sites(self, ((self.input_channels, self.padded(height), self.padded(width)),))
+
+    def padded(self, side: int) -> int:
+        """The next multiple; reflection has fewer pixels to give than the side has."""
+        padded = -(-side // self.multiple) * self.multiple
+        if padded - side >= side:
+            raise Mistake(
+                f"the picture has a side of {side} pixels, but plan.network.multiple is {self.multiple}: "
+                "lower it, or take a larger picture"
+            )
+        return padded
+
+
+Network = Annotated[
+    Annotated[SkipNetwork, Tag("skip")] | Annotated[OwnPrior, Tag(OWN)],
+    Discriminator(lambda network: kind_of(network, (SkipNetwork,), "dip")),
+    BeforeValidator(from_name),
+]
+
+
 class Gaussian(Frozen):
     """Independent normal noise on every pixel and channel."""
 
@@ -64,7 +97,7 @@ class DipOptions(Frozen):
     )
     grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
     degradation: Gaussian = Field(default=Gaussian(), description="what is undone")
-    network: SkipNetwork = Field(default=SkipNetwork(), description="what undoes it")
+    network: Network = Field(default=SkipNetwork(), description="what undoes it")
     objective: Literal["psnr", "ssim"] = Field(default="psnr", description="what is optimised: psnr or ssim")
     lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
@@ -92,7 +125,16 @@ def _sites(options: str) -> dict[str, tuple[int, int, int]]:
 
 
 def prepare(plan: Plan) -> dict[str, str]:
-    """Nothing is made, but the picture is remembered: it must not change in the middle of a study."""
+    """Nothing is made, but the picture is remembered: it must not change in the middle of a study.
+
+    A Mistake where a network of the user's own does not suit the picture.
+    """
     options = DipOptions.model_validate(plan.options)
     clean = images.load(options.image, size=options.size, grey=options.grey)
+    if isinstance(options.network, OwnPrior):
+        from trainers.networks.own import OwnRestorer  # torch, and what the user's module imports
+
+        OwnRestorer(options.network, clean.shape[2]).check(
+            *(options.network.padded(n) for n in clean.shape[:2])
+        )
     return {"picture": images.fingerprint(clean)}

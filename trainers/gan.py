@@ -76,6 +76,10 @@ def prepare(plan: Plan) -> dict[str, str]:
     _load.cache_clear()  # a folder may have changed since another study
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
+    form = PictureForm(options.size, whole.images.shape[1], whole.classes)
+    build_pair(
+        options.network, form, generator=torch.Generator()
+    )  # refused before the first trial, if at all
     return {"data": whole.fingerprint(), **scoring.prepare(options, whole)}
 
 
@@ -113,10 +117,12 @@ class GanTraining(Training):
         self.loss = build_loss(options.loss, network=self.discriminator, generator=drawn_once)
         for module in self._modules():
             module.to(self.device)
-        self.attached = attach(self.generator, plan.settings, observe=self.generator.sites)
+        self.attached = attach(
+            self.generator.bare, plan.settings, names=self.generator.names, observe=self.generator.sites
+        )
         self.weights = list(self.generator.parameters())
         self.averaged = [weight.detach().clone() for weight in self.weights]
-        self.exported = {name: value.clone() for name, value in self.generator.state_dict().items()}
+        self.exported = {name: value.clone() for name, value in self.generator.bare.state_dict().items()}
         self.draw = torch.Generator(self.device).manual_seed(steps)
         self._fix_latents(int(evaluation.generate_state(1, np.uint64)[0]) >> 1)
 
@@ -139,7 +145,7 @@ class GanTraining(Training):
     def _fix_latents(self, seed: int) -> None:
         """What evaluations draw from; drawn on the CPU, so that it is the same on every device."""
         fixed, samples = torch.Generator().manual_seed(seed), self.options.samples
-        latents = torch.randn((samples, self.options.network.latent), generator=fixed)
+        latents = torch.randn((samples, self.generator.latent), generator=fixed)
         labels = torch.randint(self.classes, (samples,), generator=fixed)
         self.fixed = latents.to(self.device), labels.to(self.device)
 
@@ -192,7 +198,7 @@ class GanTraining(Training):
 
     def _fake(self) -> Batch:
         """A batch that the generator draws as it stands, of classes that are all equally likely."""
-        shape = (self.options.batch, self.options.network.latent)
+        shape = (self.options.batch, self.generator.latent)
         latents = torch.randn(shape, generator=self.draw, device=self.device)
         labels = torch.randint(self.classes, shape[:1], generator=self.draw, device=self.device)
         return Batch(self.generator(latents, labels), labels)
@@ -201,7 +207,7 @@ class GanTraining(Training):
         part = at_once(self.options.network.sites(self.options.size))
         scored, seen = self.to_score()
         estimate_norms(scored, *self.fixed, part)
-        self.exported = scored.state_dict()
+        self.exported = scored.bare.state_dict()
         drawing = Drawing(scored, *self.fixed, part)
         metrics: Metrics = scoring.measure(self.scores, drawing)
         if not drawing.finite:  # a training that diverged
@@ -209,12 +215,7 @@ class GanTraining(Training):
         losses = dict(zip((LOSS_GENERATOR, LOSS_DISCRIMINATOR), self.losses.tolist(), strict=True))
         with torch.no_grad():
             scored(*(values[:part] for values in self.fixed))  # sparsity is that of a whole part
-        measures = {
-            f"{site}.{name}": value
-            for site, found in seen.sparsity().items()
-            for name, value in found.items()
-        }
-        return metrics | losses | measures, {"samples": drawing.shown}
+        return metrics | losses | seen.metrics(), {"samples": drawing.shown}
 
     def to_score(self) -> tuple[Generator, Attached]:
         """A copy of the generator with its regularizers, of averaged weights where the plan asks for them."""

@@ -5,8 +5,17 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PlainValidator, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from trainers.own_options import OWN, OwnModule, OwnNetwork, from_name, kind_of
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
@@ -85,24 +94,47 @@ def first_side(size: int, blocks: int) -> int:
     return size >> blocks
 
 
-_NETWORKS: tuple[type[Frozen], ...] = (DcganNetwork, SnganNetwork)
+_OURS: tuple[type[Frozen], ...] = (DcganNetwork, SnganNetwork)
 
 
 def _kind(network: Any) -> str:
-    """The network that an entry means; `{width: 16}` is a dcgan."""
-    known = [str(one.model_fields["kind"].default) for one in _NETWORKS]
-    if not isinstance(network, Mapping | Frozen):
-        raise Mistake(
-            f"plan.network is {network!r}, but it is a section: write for example {{kind: {known[-1]}}}"
-        )
-    kind = network.get("kind", known[0]) if isinstance(network, Mapping) else getattr(network, "kind", None)
-    if kind not in known:
-        raise Mistake(f"plan.network.kind is {kind!r}, but the networks of task gan are {', '.join(known)}")
-    return str(kind)
+    """Which model an entry means; `{width: 16}` is a dcgan."""
+    return kind_of(network, _OURS, "gan")
+
+
+Judge = Annotated[
+    Annotated[DcganNetwork, Tag("dcgan")]
+    | Annotated[SnganNetwork, Tag("sngan")]
+    | Annotated[OwnModule, Tag(OWN)],
+    Discriminator(_kind),
+    BeforeValidator(from_name),
+]
+
+
+class OwnPair(OwnNetwork):
+    """A generator of the user's: N×L or N×L×1×1 → N×C×S×S in [-1, 1]; its argument `labels` gets classes."""
+
+    latent: int | None = Field(
+        default=None, ge=1, description="length of the latent vector; null: as the generator says"
+    )
+    discriminator: Judge = Field(
+        default=DcganNetwork(spectral_norm=True),
+        description="dcgan's or sngan's, or a factory of one of your own: N×C×S×S → N scores",
+    )
+
+    def sites(self, size: int) -> Sites:
+        """The generator's sites with their (C, H, W), found by a forward pass."""
+        from trainers.networks.own import sites  # torch, and what the user's module imports
+
+        return sites(self, None if self.latent is None else ((self.latent,), (self.latent, 1, 1)))
 
 
 Network = Annotated[
-    Annotated[DcganNetwork, Tag("dcgan")] | Annotated[SnganNetwork, Tag("sngan")], Discriminator(_kind)
+    Annotated[DcganNetwork, Tag("dcgan")]
+    | Annotated[SnganNetwork, Tag("sngan")]
+    | Annotated[OwnPair, Tag(OWN)],
+    Discriminator(_kind),
+    BeforeValidator(from_name),
 ]
 
 
@@ -180,13 +212,17 @@ class GanOptions(Frozen):
     def _loss_of_the_network(cls, given: Any) -> Any:
         """Each family was published with its loss."""
         if isinstance(given, Mapping) and "loss" not in given and "network" in given:
-            return {**given, "loss": "hinge" if _kind(given["network"]) == "sngan" else "non_saturating"}
+            return {
+                **given,
+                "loss": "hinge" if _kind(from_name(given["network"])) == "sngan" else "non_saturating",
+            }
         return given
 
     @model_validator(mode="after")
     def _suits(self) -> "GanOptions":
         """What two keys have to agree on, as far as it can be said without the data."""
-        self.network.sites(self.size)
+        if not isinstance(self.network, OwnPair):  # what a user's own draws shows when it is built
+            self.network.sites(self.size)
         if self.objective in self.also or len(set(self.also)) < len(self.also):
             raise Mistake(
                 f"plan.also is {list(self.also)}, and the objective is {self.objective}, "

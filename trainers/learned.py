@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from trainers.networks.build import DrawFrom
+from trainers.networks.draws import DrawFrom
 
 RECIPE = 1  # raise it with any change of what this file makes: what another recipe made is not used
 

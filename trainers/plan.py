@@ -1,6 +1,6 @@
 """What one training needs, frozen: the task, its options, the settings, the steps at which it is looked at.
 
-Nothing here imports torch: a study is described, checked and compared without it.
+A study is described, checked and compared without torch; `Plan.attach` alone imports it.
 """
 
 import difflib
@@ -10,7 +10,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,11 @@ from pydantic import (
 )
 
 from trainers.settings import Mistake, Regularizer, from_json, to_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainers.sparsity import Attached
 
 
 class Frozen(BaseModel):
@@ -107,6 +112,16 @@ class Plan(Frozen):
         """The number that an extra overrides, else the option of that name."""
         return float(self.extras[name] if name in self.extras else getattr(self.options, name))
 
+    def attach(self, network: "nn.Module", *, names: Mapping[str, str] | None = None) -> "Attached":
+        """Put the settings at the sites of a network: `trainers.sparsity.attach`, which has the details.
+
+        names: {site: module} where the modules do not bear the sites' names. Sites without settings are
+        measured too, if `names` has them.
+        """
+        from trainers.sparsity import attach  # torch is imported when something trains
+
+        return attach(network, self.settings, names=names, observe=tuple(names or ()))
+
     def refuse_another(self, found: Mapping[str, str]) -> None:
         """Refuse what a training has found here (name → SHA-256) where its study was begun with another.
 
@@ -172,11 +187,11 @@ def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[Ba
     written: list[int | str] = []
     members = [model]
     for part in loc:
-        field = model.model_fields.get(str(part))
         chosen = [one for one in members if len(members) > 1 and _kind_of(one) == part]
-        if field is None and chosen:
+        if chosen:
             model, members = chosen[0], chosen
             continue
+        field = model.model_fields.get(str(part))
         written.append(part)
         members = models_in(field.annotation) if field is not None else []
         model = members[0] if members else model
@@ -184,7 +199,9 @@ def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[Ba
 
 
 def _kind_of(model: type[BaseModel]) -> Any:
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+    """What pydantic calls a member of a union by: its TAG, else the kind that it has alone."""
+    own = model.model_fields["kind"].default if "kind" in model.model_fields else None
+    return getattr(model, "TAG", own)
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -149,6 +149,14 @@ class Attached:
         """
         return {site.name: site.measures() for site in self._forward.seen()}
 
+    def metrics(self) -> dict[str, float]:
+        """`sparsity` as an evaluation carries it: {"up0.density": …}."""
+        return {
+            f"{site}.{name}": value
+            for site, found in self.sparsity().items()
+            for name, value in found.items()
+        }
+
     def detach(self) -> None:
         """Take everything off the network, which then computes what it did before `attach`."""
         for handle in self._handles:

@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import random
 import reprlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
@@ -13,15 +15,17 @@ from pydantic import BaseModel, ValidationError, create_model
 from trainers import dip_options, gan_options
 from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
+from trainers.own_options import OwnModule
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
 
 if TYPE_CHECKING:
-    from trainers.training import Evaluation
+    from trainers.training import Evaluation, Training
 
 Shape = tuple[int, int, int]
 Sites = Mapping[str, Shape]
+_METHODS = ("step", "evaluate", "state_dict", "load_state_dict")  # of a training that can be saved
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Task:
     """One way of training.
 
     name: as in `task:` of a spec, and of the MLflow experiment. metric: the key of an evaluation's metrics
-    that is optimised, direction "minimize" or "maximize". train: `train(plan, *, seed, device="cpu",
-    folder=None)` yields an Evaluation at every step of plan.evaluate_at. sites: {name: (C, H, W)} in order
-    of execution, or a function of the plan that gives it. options: the task's own keys with their defaults,
-    which type them, or a pydantic model. scope: where a result holds, as a confirmation says it ("on this
-    picture"). data: the option that names what is trained on, for a file's provenance.
+    that is optimised, direction "minimize" or "maximize". train: a function, of which `train(plan, *, seed,
+    device="cpu", folder=None)` yields an Evaluation at every step of plan.evaluate_at; or a class with the
+    four methods of `trainers.training.Training`, made by `train(plan, *, seed, device="cpu")`, which is saved
+    and goes on after a death. sites: {name: (C, H, W)} in order of execution, or a function of the plan that
+    gives it. options: the task's own keys with their defaults, which type them, or a pydantic model. scope:
+    where a result holds, as a confirmation says it ("on this picture"). data: the option that names what is
+    trained on, for a file's provenance.
 
     The last three are functions of the plan that a task may leave out. prepare makes, before the first trial
     of a study and in its driver, what all its trainings share, and returns it as {name: SHA-256}; the study
@@ -50,7 +56,7 @@ class Task:
     name: str
     metric: str
     direction: Literal["minimize", "maximize"]
-    train: Callable[..., Iterator["Evaluation"]]
+    train: Callable[..., "Iterator[Evaluation] | Training"]
     sites: Sites | Callable[[Plan], Sites]
     options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
     scope: str = ""
@@ -72,6 +78,40 @@ class Task:
             given = getattr(self, key)
             if not callable(given) and (given is not None or key == "train"):
                 raise Mistake(f"{key} of task {self.name} is {given!r}, but it must be a function")
+        lacking = [name for name in _METHODS if not callable(getattr(self.train, name, None))]
+        if isinstance(self.train, type) and lacking:
+            raise Mistake(
+                f"train of task {self.name} is the class {self.train.__name__}, which lacks "
+                f"{', '.join(lacking)}: a training has the methods {', '.join(_METHODS)}"
+            )
+
+    def evaluations(
+        self, plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+    ) -> Iterator["Evaluation"]:
+        """Train the plan once; `folder` keeps what a training that was cut off goes on from.
+
+        PyTorch's, NumPy's and Python's global generators begin at the seed: ours draw from generators of
+        their own, a user's training or network may not. A Mistake where `train` gives anything but
+        Evaluations.
+        """
+        import numpy as np
+        import torch
+
+        from trainers.training import Evaluation, run
+
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        if isinstance(self.train, type):
+            yield from run(self.train(plan, seed=seed, device=device), plan=plan, seed=seed, folder=folder)
+            return
+        given: object = self.train(plan, seed=seed, device=device, folder=folder)
+        for one in given if isinstance(given, Iterable) else (given,):
+            if not isinstance(one, Evaluation):
+                raise _gives(
+                    self, "train", one, "one trainers.training.Evaluation after the other: yield them"
+                )
+            yield one
 
 
 def _train_dip(
@@ -242,7 +282,7 @@ def _check_sites(task: Task, plan: Plan) -> None:
 def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regularizer] | None = None) -> Plan:
     """The plan that `Plan.model_dump(mode="json")` wrote, settings replaced; a file never causes an import.
 
-    Only tasks of ours are read, since a user's own would have to be imported by a name that a file holds.
+    Only tasks and networks of ours are read: a user's own would be imported by a name that a file holds.
     """
     name = entry.get("task")
     if not isinstance(name, str) or name not in TASKS:
@@ -258,15 +298,22 @@ def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regulariz
     for key in ("options", "extras", "prepared"):
         if not isinstance(entry.get(key, {}), Mapping):
             raise Mistake(f"plan.{key} is {entry[key]!r}, but it must be a mapping of names to values")
-    return make_plan(
+    plan = partial(
+        make_plan,
         TASKS[name],
         entry.get("options", {}),
-        settings=settings,
         extras=entry.get("extras"),
         evaluate_at=entry.get("evaluate_at", ()),
         checkpoint_every=entry.get("checkpoint_every", 300.0),
         prepared=entry.get("prepared"),
     )
+    network = getattr(plan().options, "network", None)
+    if isinstance(network, OwnModule):
+        raise Mistake(
+            f"plan.network.kind is {network.kind!r}, but a file never causes an import: give the study's "
+            "file with --spec"
+        )
+    return plan(settings=settings)
 
 
 def sites_of(task: Task, plan: Plan) -> dict[str, Shape]:
@@ -324,10 +371,10 @@ def _gives(task: Task, key: str, given: object, rule: str) -> Mistake:
 
 
 def networks_of(task: Task) -> list[str]:
-    """The networks that the task's option `network` can name; none where it has no such option."""
+    """The networks of ours that the task's option `network` can name; none where it has no such option."""
     field = options_model(task).model_fields.get("network")
     kinds = [model.model_fields.get("kind") for model in models_in(field.annotation)] if field else []
-    return [str(kind.default) for kind in kinds if kind is not None]
+    return [kind.default for kind in kinds if kind is not None and isinstance(kind.default, str)]
 
 
 def network_of(plan: Plan) -> str:

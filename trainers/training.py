@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -138,7 +139,7 @@ def run(
     while step < plan.steps:
         training.step()
         step += 1
-        evaluation = Evaluation(step, *training.evaluate()) if step in plan.evaluate_at else None
+        evaluation = Evaluation(step, *_measured(training)) if step in plan.evaluate_at else None
         if folder is not None and (evaluation is not None or clock() - saved_at >= plan.checkpoint_every):
             checkpoint.save(
                 folder,
@@ -153,6 +154,18 @@ def run(
             saved_at = clock()
         if evaluation is not None:
             yield evaluation
+
+
+def _measured(training: Training) -> tuple[Metrics, Pictures]:
+    """A training of a user's own may leave the pictures out."""
+    given: object = training.evaluate()
+    found = (given, {}) if isinstance(given, dict) else given
+    if isinstance(found, tuple) and len(found) == 2 and all(isinstance(one, dict) for one in found):
+        return found
+    raise Mistake(
+        f"evaluate of {type(training).__name__} returns {reprlib.repr(given)}, but it must return metrics "
+        "as a dict of numbers, or a pair of them and a dict of pictures"
+    )
 
 
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:

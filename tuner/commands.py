@@ -233,14 +233,15 @@ def export(session: Session, name: str, output: str | None, package: str | None,
 
 
 def _train_command(path: Path, root: Path) -> str:
-    """`train` with the file; a user's own task is imported only because a spec that they name says so."""
+    """`train` with the file; what is a user's own is imported only because a spec that they name says so."""
     from trainers.settings import load
     from trainers.tasks import TASKS
     from tuner.called import Commands
 
     content = load(path)
     spec = root / str(content.provenance.get("study")) / "spec.yaml"
-    more = [] if content.task in TASKS else ["--spec", str(spec)]
+    ours = content.task in TASKS and ":" not in content.network
+    more = [] if ours else ["--spec", str(spec)]
     return Commands().line("train", "--settings", str(path), *more)
 
 

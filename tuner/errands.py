@@ -3,9 +3,9 @@
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,7 +46,7 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
     print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}{first}", flush=True)
     plan = _prepared_here(task, plan)
     session.interrupted = "Interrupted; the same command goes on from the last checkpoint."
-    _follow(task.train(plan, seed=seed, device=device, folder=folder), task, plan, folder)
+    _follow(task.evaluations(plan, seed=seed, device=device, folder=folder), task, plan, folder)
 
 
 def _task_and_plan(file: str, settings: "SettingsFile", spec: str | None) -> "tuple[Task, Plan]":
@@ -139,10 +139,17 @@ def _of(key: str, site: str) -> bool:
 @click.option(
     "--input", "shape", metavar="C,H,W", help="What your own network takes; L for a vector [guessed]."
 )
-def layers(network: str, shape: str | None) -> None:
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of your own factory, as width=64; or any key of SPEC.",
+)
+def layers(network: str, shape: str | None, overrides: Sequence[str]) -> None:
     """Show the sites of a network, with their shapes.
 
-    MODULE:NAME is a Task of your own, an nn.Module, or a factory of one that takes no arguments.
+    MODULE:NAME is a Task of your own, an nn.Module, or a factory of one.
     """
     from trainers.layers import imported
     from trainers.tasks import TASKS, Task, find_task, make_plan, network_of, networks_of, sites_of
@@ -150,11 +157,15 @@ def layers(network: str, shape: str | None) -> None:
 
     own = ":" in network and not Path(network).exists()
     if own and not isinstance(thing := imported(network), Task):
-        _show_candidates(network, thing, shape)
+        _show_candidates(network, thing, shape, overrides)
         return
     if shape is not None:
         raise Mistake(f"--input is {shape!r}, but only an nn.Module of your own needs it: leave it out")
     trained_by = {name: task for task in reversed(TASKS.values()) for name in networks_of(task)}
+    if overrides and (own or network in trained_by):
+        raise Mistake(
+            f"--set is {overrides[0]!r}, but it is for a factory of your own or a study's file: leave it out"
+        )
     if network in trained_by:
         task = trained_by[network]
         plan = make_plan(task, {"network": {"kind": network}}, evaluate_at=(1,))
@@ -162,31 +173,38 @@ def layers(network: str, shape: str | None) -> None:
         task = find_task(network)
         plan = make_plan(task, {}, evaluate_at=(1,))
     else:
-        task, plan = _plan_of_study(network, sorted(trained_by))
+        task, plan = _plan_of_study(network, sorted(trained_by), overrides)
     print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
     print(sites_table(sites_of(task, plan)))
 
 
-def _show_candidates(name: str, thing: object, shape: str | None) -> None:
+def _show_candidates(name: str, thing: object, shape: str | None, overrides: Sequence[str]) -> None:
     """Where regularizers may sit in a network that no task of ours trains."""
     from trainers.layers import built, candidates, guessed_inputs
+    from tuner.spec_file import apply_overrides
     from tuner.tables import sites_table
 
+    arguments: dict[str, Any] = {}
+    apply_overrides(arguments, overrides)
     inputs = None
     if shape is not None:
         if not re.fullmatch(r"[1-9][0-9]{0,6}(,[1-9][0-9]{0,6}){2}|[1-9][0-9]{0,6}", shape):
             raise Mistake(f"--input is {shape!r}, but it must be C,H,W or L in whole numbers, as 3,64,64")
         inputs = [tuple(map(int, shape.split(",")))]
-    network = built(name, thing)
-    taken, found = candidates(network, inputs or guessed_inputs(network))
+    network = built(name, thing, arguments)
+    taken, found = candidates(network, inputs or guessed_inputs(network, thing, arguments))
     print(
         f"{name}, for an input of {'×'.join(map(str, taken))}: its activations before a convolution or "
         "linear layer (k is out of channels, keep out of entries)"
     )
-    print(sites_table(found))
+    print(sites_table({site: uses[0] for site, uses in found.items()}))
+    for site, uses in found.items():
+        if len(uses) > 1:
+            shapes = ", ".join("×".join(map(str, one)) for one in uses)
+            print(f"{site} runs {len(uses)} times ({shapes}): a regularizer there acts each time")
 
 
-def _plan_of_study(source: str, networks: list[str]) -> "tuple[Task, Plan]":
+def _plan_of_study(source: str, networks: list[str], overrides: Sequence[str]) -> "tuple[Task, Plan]":
     from search_spaces.presets import preset_names
     from trainers.tasks import find_task
     from tuner.spec import load_spec
@@ -196,7 +214,7 @@ def _plan_of_study(source: str, networks: list[str]) -> "tuple[Task, Plan]":
             f"{source!r} is neither a network ({', '.join(networks)}) nor a preset "
             f"({', '.join(preset_names())}) nor a study's file: name one of these"
         )
-    spec = load_spec(source)
+    spec = load_spec(source, overrides=overrides)
     return find_task(spec.task), spec.plan_with({}, {})
 
 

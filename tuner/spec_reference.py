@@ -67,7 +67,9 @@ def _choices(field: FieldInfo, inner: object) -> dict[str, BaseModel]:
     if not isinstance(inner, BaseModel):
         return {}
     others = [model for model in models_in(field.annotation) if not isinstance(inner, model)]
-    return {"": inner} | {f"kind: {model.model_fields['kind'].default}": model() for model in others}
+    kinds = {model: getattr(model, "TAG", model.model_fields["kind"].default) for model in others}
+    # the name of a user's own factory has no default, so it stands as the rule that it has to follow
+    return {"": inner} | {f"kind: {kind}": model.model_construct(kind=kind) for model, kind in kinds.items()}
 
 
 def _line(text: str, meaning: str | None) -> str:

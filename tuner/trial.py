@@ -209,7 +209,7 @@ def _begin(job: dict[str, Any], folder: Path, storage: Storage) -> "Iterator[Eva
     device = "cuda" if job["gpu"] else "cpu"
     print(f"{job['label']} on {socket.gethostname()}, process {os.getpid()}, {device}, seed {job['seed']}")
     shared.fetch(plan.prepared, storage)
-    return iter(task.train(plan, seed=job["seed"], device=device, folder=folder))
+    return task.evaluations(plan, seed=job["seed"], device=device, folder=folder)
 
 
 def _set_threads(count: int) -> None:

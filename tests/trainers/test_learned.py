@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainers import datasets, learned
 from trainers.learned import SmallClassifier, principal_components, train_classifier
-from trainers.networks.build import DrawFrom
+from trainers.networks.draws import DrawFrom
 
 
 def test_digits_are_told_apart() -> None:

@@ -129,12 +129,10 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"objective": "fid"}, "plan.objective is 'fid', but it must be 'psnr' or 'ssim'"),
     ({"degradation": {"sigma": 0}}, "plan.degradation.sigma is 0, but it must be greater than 0"),
     ({"degradation": {"kind": "fog"}}, "plan.degradation.kind is 'fog', but it must be 'gaussian'"),
-    ({"network": {"kind": "unet"}}, "plan.network.kind is 'unet', but it must be 'skip'"),
     ({"network": {"width": 0}}, "plan.network.width is 0, but it must be greater than or equal to 1"),
     ({"network": {"scales": 9}}, "plan.network.scales is 9, but it must be less than or equal to 8"),
     ({"network": {"upsample": "cubic"}}, "is 'cubic', but it must be 'bilinear' or 'nearest'"),
-    ({"network": "skip"}, "plan.network is 'skip', but it must be a valid dictionary"),
-    ({"network": "x" * 500}, r"plan.network is '" + "x" * 76 + r"..., but"),
+    ({"image": ["x" * 500]}, r"plan.image is ['" + "x" * 75 + r"..., but"),
     ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, size, grey, "),
     ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, size, grey, degradation, "),
     ({"network": {"wide": 9}}, "plan.network.wide is not a known key; did you mean width, or another of"),
@@ -145,6 +143,16 @@ def test_each_mistake_is_one_sentence_with_key_value_and_rule(given: Any, senten
     assert sentence in said
     assert "\n" not in said
     assert not said.endswith(".")
+
+
+@pytest.mark.parametrize(("network", "sentence"), [
+    ({"kind": "unet"}, "plan.network.kind is 'unet', but the networks of task dip are skip, or one of"),
+    ("x" * 500, r"plan.network.kind is 'x{12}\.\.\.x{13}', but the networks"),
+    (["skip"], r"plan.network is \['skip'\], but it is a section: write for example {kind: skip}"),
+])  # fmt: skip
+def test_another_network_is_refused_in_one_sentence(network: Any, sentence: str) -> None:
+    with pytest.raises(Mistake, match=sentence):
+        DipOptions.model_validate({"network": network})
 
 
 class Outer(Frozen):

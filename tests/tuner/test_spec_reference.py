@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from trainers.dip_options import DipOptions
-from trainers.gan_options import SnganNetwork
+from trainers.dip_options import DipOptions, OwnPrior
+from trainers.gan_options import OwnPair, SnganNetwork
 from trainers.tasks import TASKS, make_plan, options_model
 from tuner.sections import Budget, Resources, Search, Space
 from tuner.spec import StudySpec, freeze, load_spec
@@ -40,7 +40,9 @@ def below(text: str, heading: str) -> dict[str, Any]:
     """The keys that stand as comments below a heading, without the comment's sign."""
     lines = iter(text.splitlines())
     begin = next(line for line in lines if line.strip() == heading).index("#")
-    shown = itertools.takewhile(lambda line: line[begin:].startswith("# "), lines)
+    shown = itertools.takewhile(
+        lambda line: line[begin:].startswith("# ") and not line[begin:].startswith("# with "), lines
+    )
     found: dict[str, Any] = yaml.safe_load("\n".join(line[begin + 2 :] for line in shown))
     return found
 
@@ -53,9 +55,16 @@ def test_the_keys_of_every_other_task_are_comments_that_make_a_plan_of_it(name: 
 
 
 def test_so_are_those_of_other_networks() -> None:
-    inner = "\n".join(line.removeprefix("  # ") for line in reference_yaml().splitlines())
+    gan = reference_yaml().partition("# with task: gan")[2]
+    inner = "\n".join(line.removeprefix("  # ") for line in gan.splitlines())
     plan = make_plan(TASKS["gan"], {"network": below(inner, "# with kind: sngan")}, evaluate_at=(1,))
     assert plan.options.network == SnganNetwork()
+    own = make_plan(TASKS["gan"], {"network": below(inner, "# with kind: module:factory")}, evaluate_at=(1,))
+    assert own.options.network == OwnPair(kind="module:factory")
+    own = make_plan(
+        TASKS["dip"], {"network": below(reference_yaml(), "# with kind: module:factory")}, evaluate_at=(1,)
+    )
+    assert own.options.network == OwnPrior(kind="module:factory")
 
 
 def test_it_shows_every_key_with_its_meaning() -> None:

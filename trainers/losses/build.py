@@ -5,7 +5,7 @@ import torch
 from trainers.losses.hinge import Hinge
 from trainers.losses.loss import Loss
 from trainers.losses.non_saturating import NonSaturating
-from trainers.networks.build import DrawFrom
+from trainers.networks.draws import DrawFrom
 from trainers.networks.pair import Discriminator
 
 LOSSES: dict[str, type[Loss]] = {"non_saturating": NonSaturating, "hinge": Hinge}

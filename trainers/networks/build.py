@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from trainers.dip_options import SkipNetwork
-from trainers.gan_options import DcganNetwork, SnganNetwork
+from trainers.dip_options import OwnPrior, SkipNetwork
+from trainers.gan_options import DcganNetwork, OwnPair, SnganNetwork
 from trainers.networks import dcgan, sngan
+from trainers.networks.draws import DrawFrom
+from trainers.networks.own import OwnDiscriminator, OwnGenerator, OwnRestorer
 from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
+from trainers.own_options import OwnModule
 
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
 # What generates from latent vectors comes with what judges it.
@@ -22,25 +23,22 @@ PAIRS: dict[
     "sngan": (sngan.Generator, sngan.Discriminator),
 }
 
-_DRAWS = {
-    Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_, Tensor.cauchy_,
-    Tensor.log_normal_, Tensor.geometric_, torch.rand, torch.rand_like, torch.randn, torch.randn_like,
-    torch.randint, torch.randint_like, torch.randperm, torch.normal, torch.bernoulli, torch.poisson,
-    torch.multinomial,
-}  # fmt: skip
 
-
-def build(config: SkipNetwork, *, out_channels: int, generator: torch.Generator) -> Skip:
+def build(
+    config: SkipNetwork | OwnPrior, *, out_channels: int, generator: torch.Generator
+) -> Skip | OwnRestorer:
     """The network on the CPU in training mode, initialised from the generator (one of the CPU).
 
     It is the same, bit for bit, as one that PyTorch initialises after `torch.manual_seed` with that seed.
     """
     with DrawFrom(generator):
+        if isinstance(config, OwnPrior):
+            return OwnRestorer(config, out_channels)
         return NETWORKS[config.kind](config, out_channels)
 
 
 def build_pair(
-    config: DcganNetwork | SnganNetwork, form: PictureForm, *, generator: torch.Generator
+    config: DcganNetwork | SnganNetwork | OwnPair, form: PictureForm, *, generator: torch.Generator
 ) -> tuple[Generator, Discriminator]:
     """Generator and discriminator on the CPU in training mode, initialised from `generator` (of the CPU).
 
@@ -52,26 +50,14 @@ def build_pair(
     >>> generator.latent, generator.sites
     (128, ('h0', 'h1', 'h2', 'code'))
     """
-    make_generator, make_discriminator = PAIRS[config.kind]
+    judge = config.discriminator if isinstance(config, OwnPair) else config
     with DrawFrom(generator):
-        return make_generator(config, form), make_discriminator(config, form)
-
-
-class DrawFrom(TorchFunctionMode):
-    """Within it, what draws without naming a generator draws from this one.
-
-    Modules initialise themselves from PyTorch's global generator and offer no other. Seeding that one and
-    putting it back would disturb whoever else draws from it meanwhile.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("generator") is None and (func in _DRAWS or "generator" in kwargs):
-            kwargs = {**kwargs, "generator": self.generator}
-        return func(*args, **kwargs)
+        drawing = (
+            OwnGenerator(config, form) if isinstance(config, OwnPair) else PAIRS[config.kind][0](config, form)
+        )
+        judging = (
+            OwnDiscriminator(judge, form)
+            if isinstance(judge, OwnModule)
+            else PAIRS[judge.kind][1](judge, form)
+        )
+    return drawing, judging

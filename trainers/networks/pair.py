@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from trainers.gan_options import DcganNetwork, Sites, SnganNetwork
+from trainers.networks.sited import Sited
 from trainers.settings import Mistake
 
 
@@ -20,8 +21,8 @@ class PictureForm(NamedTuple):
     classes: int
 
 
-class Generator(nn.Module, ABC):
-    """Latent vectors → pictures. `sites` are named in order of execution; each is the submodule of that name.
+class Generator(Sited, ABC):
+    """Latent vectors → pictures. `sites` are named in order of execution.
 
     `latent` is the length L of a latent vector.
     """

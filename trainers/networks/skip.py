@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from trainers.dip_options import SkipNetwork
+from trainers.networks.sited import Sited
 
 SLOPE = 0.2  # of every LeakyReLU
 
 
-class Skip(nn.Module):
+class Skip(Sited):
     """N×input_channels×H×W → N×out_channels×H×W in (0, 1); H and W are as `config.padded` says.
 
     Scale i: the encoder halves the picture (`encode{i}`, ending in the site `down{i}`), a 1×1 branch carries

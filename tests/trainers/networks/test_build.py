@@ -1,15 +1,16 @@
 """Networks by name, and weights that come from one generator alone."""
 
 from collections.abc import Callable
-from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.dip_options import DipOptions, SkipNetwork
-from trainers.networks.build import NETWORKS, DrawFrom, build
+from trainers.dip_options import SkipNetwork
+from trainers.networks.build import NETWORKS, build
+from trainers.networks.draws import DrawFrom
 from trainers.networks.skip import Skip
+from trainers.tasks import TASKS, networks_of
 
 SMALL = SkipNetwork(width=6, scales=2)
 
@@ -19,9 +20,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def test_no_network_of_the_plan_is_left_out() -> None:
-    known = DipOptions.model_fields["network"].annotation
-    kinds = {model.model_fields["kind"].default for model in (get_args(known) or (known,))}
-    assert NETWORKS.keys() == kinds
+    assert NETWORKS.keys() == set(networks_of(TASKS["dip"]))
 
 
 def test_weights_are_pytorchs_own_for_that_seed_and_the_global_state_stays() -> None:

@@ -3,7 +3,7 @@
 import copy
 import io
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrize
 from trainings import small_gan
 
-from trainers import gan_options
 from trainers.gan import GanTraining
 from trainers.gan_options import DcganNetwork
 from trainers.networks import dcgan
@@ -23,6 +22,7 @@ from trainers.networks.build import PAIRS, build_pair
 from trainers.networks.pair import PictureForm
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.sparsity import attach
+from trainers.tasks import TASKS, networks_of
 
 KIND = pytest.mark.parametrize("kind", PAIRS)
 NORM = pytest.mark.parametrize("spectral_norm", [False, True])
@@ -34,11 +34,7 @@ def one_thread() -> None:
 
 
 def test_no_network_is_left_out() -> None:
-    kinds = {
-        get_args(tagged)[0].model_fields["kind"].default
-        for tagged in get_args(get_args(gan_options.Network)[0])
-    }
-    assert kinds == PAIRS.keys() == SMALL.keys()
+    assert set(networks_of(TASKS["gan"])) == PAIRS.keys() == SMALL.keys()
 
 
 @KIND

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrizations
 
-from trainers.networks.build import DrawFrom
+from trainers.networks.draws import DrawFrom
 from trainers.networks.spectral import spectral_norm
 from trainers.settings import Mistake
 

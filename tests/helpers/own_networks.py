@@ -1,0 +1,82 @@
+"""Networks as users bring them, in the manners of the field: none of them knows this project."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Shared(nn.Module):
+    """One ReLU for all layers, as many write it: N×L×1×1 → N×channels×8×8 in [-1, 1]."""
+
+    def __init__(self, latent: int = 6, channels: int = 1, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.ConvTranspose2d(latent, 2 * width, 4)
+        self.second = nn.ConvTranspose2d(2 * width, width, 4, 2, 1)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        self.act = nn.ReLU()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.last(self.act(self.second(self.act(self.first(z))))))
+
+
+class Conditional(nn.Module):
+    """Reads classes, ends in no tanh and gives its code beside the picture: N×L → (N×1×8×8, N×4×8×8)."""
+
+    def __init__(self, z_dim: int = 5, classes: int = 10) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.embed = nn.Embedding(classes, z_dim)
+        self.to_map = nn.Sequential(nn.Linear(z_dim, 64), nn.BatchNorm1d(64), nn.LeakyReLU(0.2))
+        self.to_code = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, padding=1), nn.SiLU())
+        self.to_picture = nn.Conv2d(4, 1, 1)
+
+    def forward(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.to_map(z * self.embed(labels)).view(-1, 4, 4, 4)
+        code = self.to_code(h)
+        return self.to_picture(code), code
+
+
+class Judge(nn.Module):
+    """N×1×8×8 → N×1×1×1."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, width, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(width, 1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Features(nn.Module):
+    """No discriminator: N×1×8×8 → N×3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :3]
+
+
+def hourglass(inputs: int = 8, outputs: int = 3, width: int = 6) -> nn.Sequential:
+    """N×inputs×H×W → N×outputs×H×W without bounds, for sides that can be halved twice."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+        nn.Upsample(scale_factor=4), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(width, outputs, 1),
+    )  # fmt: skip
+
+
+def noisy(inputs: int = 8, outputs: int = 3) -> nn.Sequential:
+    """Draws while it runs."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, 4, 3, padding=1), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, outputs, 1)
+    )
+
+
+def nothing() -> None:
+    """A factory that forgets to return."""
+
+
+def functional() -> nn.Module:
+    """Has no activation module."""
+    return nn.Sequential(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 3, 1))
+
+
+MADE = hourglass()
