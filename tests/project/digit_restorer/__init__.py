@@ -1,0 +1,1 @@
+"""A project that knows nothing of sparsity-tuner, but for the file `searched.py`."""
