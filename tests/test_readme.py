@@ -53,6 +53,11 @@ def test_the_study_of_ones_own_is_one_that_loads() -> None:
     assert (spec.name, spec.budget.trials, spec.budget.steps) == ("my-photo", 60, 1800)
 
 
+def test_so_is_the_one_of_ones_own_generator() -> None:
+    spec = load_spec(parse_mapping(only("yaml", "my_package"), "README.md"))
+    assert spec.plan_with({}, {}).options.network.arguments == {"inputs": 32}
+
+
 def commands() -> list[str]:
     lines = re.findall(r"^\.venv/bin/sparsity-tuner (.*)$", README, re.MULTILINE)
     inline = re.findall(r"`sparsity-tuner ([a-z]+[^`]*)`", README)
