@@ -34,7 +34,7 @@ def run(code: str, folder: Path) -> str:
 
 def test_the_lines_that_apply_a_file_to_ones_own_generator(tmp_path: Path) -> None:
     write(tmp_path / "settings.json", SettingsFile(sites={"code": L0Inf(k=4)}))
-    printed = run(only("python", "attach("), tmp_path)
+    printed = run(only("python", "attach(generator"), tmp_path)
     assert "'density': 0.25" in printed  # 4 of 16 channels at each position
 
 

@@ -1,10 +1,11 @@
-"""MLflow for the tests of this folder: an empty SQLite store for each that asks, one server for all."""
+"""MLflow for the tests of this folder, empty SQLite stores and one server for all; and a shell."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Shell
 from tracked import Server
 
 
@@ -32,3 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
