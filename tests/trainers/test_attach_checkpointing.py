@@ -1,5 +1,7 @@
 """Gradient checkpointing and replicas of DataParallel: passes that are not what they seem."""
 
+import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -174,3 +176,29 @@ def test_replicas_project_and_reading_what_they_cannot_keep_is_an_error(part: bo
             reading()
     inner(pictures())
     assert attached.penalty() > 0 and attached.sparsity()
+
+
+def test_replicas_that_run_at_once_leave_each_others_pass_alone() -> None:
+    network = Generator().eval()
+    attached = attach(network, {"code": L0Inf(2)})
+    one, other = replica(network), replica(network)
+    begun, ended = threading.Event(), threading.Event()
+    thread = threading.Thread(target=other, args=(pictures(),))
+
+    def between(module: nn.Module, inputs: object) -> None:
+        if module is one.head:  # the sites of this one have been passed
+            thread.start()
+            assert begun.wait(60)
+        elif module is other.first:
+            begun.set()
+            assert ended.wait(60)
+
+    for module in (network.first, network.head):
+        module.register_forward_pre_hook(between)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one(pictures())
+    ended.set()
+    thread.join()
+    with pytest.raises(RuntimeError, match="replicas of DataParallel keep nothing"):
+        attached.sparsity()

@@ -93,6 +93,11 @@ def test_reading_before_a_pass_and_a_site_that_took_no_part_are_errors() -> None
     for read in (attached.penalty, attached.sparsity):
         with pytest.raises(RuntimeError, match="no forward pass has run"):
             read()
+    failing = network.first.register_forward_pre_hook(lambda module, inputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
+        warnings.simplefilter("error")  # a pass that failed says nothing of the sites
+        network(pictures())
+    failing.remove()
     with pytest.warns(UserWarning, match="site 'middle' took no part in a forward pass: the network left"):
         network(pictures())
     with warnings.catch_warnings():
