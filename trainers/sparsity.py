@@ -9,7 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -118,22 +118,21 @@ PROJECTIONS: dict[type, Callable[[Tensor, Any], Tensor]] = {
 class Attached:
     """What `attach` returns: reads the network's last forward pass, and takes the regularizers off again."""
 
-    def __init__(
-        self, network: nn.Module, sites: list[tuple["_Site", nn.Module]], forward: "_Forward"
-    ) -> None:
+    def __init__(self, network: nn.Module, sites: dict[nn.Module, "_Site"], forward: "_Forward") -> None:
         self._network = network
         self._forward = forward
         self._handles: list[RemovableHandle] = []
         if sites:  # the end comes after the sites, one of which may be the network itself
             self._handles.append(network.register_forward_pre_hook(forward.begin))
-            self._handles.extend(module.register_forward_hook(site) for site, module in sites)
+            self._handles.extend(module.register_forward_hook(site) for module, site in sites.items())
             self._handles.append(network.register_forward_hook(forward.end, always_call=True))
 
     def penalty(self) -> Tensor:
         """Σ λ · mean|h| over the sites, and each use of one, in the last forward pass; add it to the loss.
 
         A tensor without dimensions on the network's device; 0 where no site has a penalty, where the network
-        was not in training mode, and after `detach`. Before any forward pass it raises RuntimeError.
+        was not in training mode, and after `detach`. RuntimeError before any forward pass, and where its
+        gradient would be lost (reentrant checkpointing, replicas of DataParallel).
         """
         penalties = [penalty for site in self._forward.seen() for penalty in site.penalties()]
         if penalties:
@@ -150,12 +149,9 @@ class Attached:
         return {site.name: site.measures() for site in self._forward.seen()}
 
     def metrics(self) -> dict[str, float]:
-        """`sparsity` as an evaluation carries it: {"up0.density": …}."""
-        return {
-            f"{site}.{name}": value
-            for site, found in self.sparsity().items()
-            for name, value in found.items()
-        }
+        """`sparsity` with flat names, as an evaluation's metrics have them: {"up0.density": …}."""
+        found = self.sparsity().items()
+        return {f"{site}.{name}": value for site, values in found for name, value in values.items()}
 
     def detach(self) -> None:
         """Take everything off the network, which then computes what it did before `attach`."""
@@ -178,10 +174,11 @@ def attach(
     measured and left as they are. Projections act in training and at inference, penalties in training mode,
     through `Attached.penalty`. The state dict does not change; empty settings change nothing at all.
 
-    A module has to return one floating tensor, N × C × …; one that returns a tuple raises `Mistake` in the
-    forward pass (name the module within it that makes the activation). An unknown site, two sites at one
-    module and a network that carries regularizers already (attaching twice) raise `Mistake`. Where an
-    exported number was out of another number of channels or entries, the first forward pass warns.
+    A module has to return one floating tensor, N × C × …, or a tuple, namedtuple or list that begins with
+    one: the rest passes through. Anything else raises `Mistake` in the forward pass. An unknown site, two
+    sites at one module and a network that carries regularizers already (attaching twice) raise `Mistake`.
+    Where an exported number was out of another number of channels or entries, and where a site takes no part
+    in a forward pass of the network, a warning says so once.
 
     A deep copy (an averaged generator, say) or an unpickled network computes what its original computed,
     projections included; `copy.deepcopy((network, attached))` copies the handle with it. Inside
@@ -214,7 +211,7 @@ def attach(
             raise Mistake(f"the regularizer at {name!r} is {settings[name]!r}; use L1(…), L0(…) or L0Inf(…)")
         sites[module] = _Site(name, settings.get(name), of.get(name), forward, copied)
     forward.sites.extend(sites.values())
-    return Attached(network, [(site, module) for module, site in sites.items()], forward)
+    return Attached(network, sites, forward)
 
 
 def _modules_without_regularizers(network: nn.Module) -> dict[str, nn.Module]:
@@ -248,13 +245,28 @@ class _Forward:
         self.inside = False
         self.training = False
         self.any = False
+        self.warned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"inside": False, "any": False}  # a copied network starts without a pass
 
     def begin(self, network: nn.Module, inputs: object) -> None:
-        self.inside, self.training, self.any = True, network.training, True
-        for site in self.sites:
-            site.uses.clear()
+        # Replicas of DataParallel run at once, in threads, and share these hooks: none begins a pass.
+        if not getattr(network, "_is_replica", False) and not _in_backward():
+            self.inside, self.training, self.any = True, network.training, True
+            for site in self.sites:
+                site.uses.clear()
 
     def end(self, network: nn.Module, inputs: object, output: object) -> None:
+        unused = [site.name for site in self.sites if not site.uses]
+        if unused and self.inside and output is not None and not self.warned:  # None: the pass failed
+            self.warned = True
+            warnings.warn(
+                f"the site {unused[0]!r} took no part in a forward pass: the network left it out, or "
+                "torch.compile reused code of a network without regularizers, which "
+                "torch._dynamo.config.skip_nnmodule_hook_guards = False prevents",
+                stacklevel=2,
+            )
         self.inside = False
 
     def seen(self) -> list["_Site"]:
@@ -263,25 +275,26 @@ class _Forward:
         return self.sites
 
 
-class _Use:
-    """One pass of an activation through a site: before and after the projection, and its penalty."""
+def _in_backward() -> bool:
+    """While gradients are taken, gradient checkpointing computes again what has been counted."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
-    def __init__(self, before: Tensor, after: Tensor, penalty: Tensor | None) -> None:
-        self.before, self.after, self.penalty = before.detach(), after.detach(), penalty
-        self._versions = self._now()
 
-    def _now(self) -> list[int] | None:
-        if torch.compiler.is_compiling():  # a compiled step has nothing in place, and no versions
-            return None
-        return [0 if tensor.is_inference() else tensor._version for tensor in (self.before, self.after)]
+class _Use(NamedTuple):
+    """One pass of an activation through a site: before and after the projection, and whether it costs."""
 
-    def check(self, site: str) -> None:
-        now = self._now()
-        if now != self._versions and now is not None and self._versions is not None:
-            raise RuntimeError(
-                f"a later operation wrote over the activation at {site!r} in place; let it return a new "
-                "tensor, or name the module after it as the site"
-            )
+    before: Tensor
+    after: Tensor
+    penalised: bool
+    has_gradients: bool
+    versions: list[int] | None
+
+
+def _versions(*tensors: Tensor) -> list[int] | None:
+    """How often each was written to; a compiled step writes nothing in place and has no versions."""
+    if torch.compiler.is_compiling():
+        return None
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 class _Site:
@@ -292,31 +305,27 @@ class _Site:
     ) -> None:
         self.name, self.regularizer, self.of = name, regularizer, of
         self.forward, self.copied = forward, copied
-        self.uses: list[_Use] = []
+        self.uses: list[_Use | None] = []  # None: a replica's, which nothing can be kept of
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"uses": []}  # a copied network starts without a pass: graphs cannot be copied
+        return vars(self) | {"uses": []}  # graphs cannot be copied
 
-    def __call__(self, module: nn.Module, inputs: object, output: object) -> Tensor:
-        h = self._checked(output)
-        after, penalty, kind = h, None, type(self.regularizer)
-        training = self.forward.training if self.forward.inside else module.training
-        if kind in PROJECTIONS:
-            after = PROJECTIONS[kind](h, self.regularizer)
-        elif kind in PENALTIES and training:
-            penalty = PENALTIES[kind](h, self.regularizer)
-        if not self.forward.inside:  # a part of the network was called by itself: that is a pass of its own
-            self.forward.any = True
-            self.uses.clear()
-        self.uses.append(_Use(h, after, penalty))
-        return after.clone() if self.copied else after
+    def __call__(self, module: nn.Module, inputs: object, output: Any) -> Any:
+        h = self._checked(output[0] if isinstance(output, tuple | list) and output else output)
+        kind = type(self.regularizer)
+        after = PROJECTIONS[kind](h, self.regularizer) if kind in PROJECTIONS else h
+        if not _in_backward():
+            self._record(module, h, after)
+        if self.copied:
+            after = after.clone()
+        return output if after is h else _replaced(output, after)
 
     def _checked(self, h: object) -> Tensor:
         if not isinstance(h, Tensor) or not h.is_floating_point() or h.dim() < 2:
             told = f"{h.dtype} of shape {list(h.shape)}" if isinstance(h, Tensor) else f"a {type(h).__name__}"
             raise Mistake(
                 f"the module at the site {self.name!r} returns {told}, and a site is one floating tensor "
-                "N × C × …; name the module within it that makes the activation"
+                "N × C × …, alone or first in a tuple; name the module within it that makes the activation"
             )
         if self.regularizer is not None and self.of is not None:
             here = self.regularizer.out_of(h.shape[1:])
@@ -329,18 +338,55 @@ class _Site:
             self.of = None  # once is enough
         return h
 
+    def _record(self, module: nn.Module, h: Tensor, after: Tensor) -> None:
+        training = self.forward.training if self.forward.inside else module.training
+        if not self.forward.inside:  # a part of the network was called by itself: that is a pass of its own
+            self.forward.any = True
+            self.uses.clear()
+        if getattr(module, "_is_replica", False):
+            self.uses.append(None)
+            return
+        penalised = training and type(self.regularizer) in PENALTIES
+        before, after = h if penalised else h.detach(), after.detach()
+        versions = _versions(before, after)
+        self.uses.append(_Use(before, after, penalised, torch.is_grad_enabled(), versions))
+
+    def _kept(self) -> list[_Use]:
+        kept = [use for use in self.uses if use is not None]
+        if len(kept) < len(self.uses):
+            raise RuntimeError(
+                f"the replicas of DataParallel keep nothing of the site {self.name!r}; train with "
+                "DistributedDataParallel, and measure after a pass of the network itself"
+            )
+        for use in kept:
+            now = _versions(use.before, use.after)
+            if now is not None and use.versions is not None and now != use.versions:
+                raise RuntimeError(
+                    f"a later operation wrote over the activation at {self.name!r} in place; let it return a "
+                    "new tensor, or name the module after it as the site"
+                )
+        return kept
+
     def penalties(self) -> list[Tensor]:
-        found = []
-        for use in self.uses:
-            if use.penalty is not None:
-                use.check(self.name)
-                found.append(use.penalty)
-        return found
+        if type(self.regularizer) not in PENALTIES:
+            return []
+        penalised = [use for use in self._kept() if use.penalised]
+        if torch.is_grad_enabled() and not all(use.has_gradients for use in penalised):
+            raise RuntimeError(
+                f"the penalty at {self.name!r} has no gradient, for its forward pass ran without: checkpoint "
+                "with use_reentrant=False, or call penalty under torch.no_grad()"
+            )
+        return [PENALTIES[type(self.regularizer)](use.before, self.regularizer) for use in penalised]
 
     def measures(self) -> dict[str, float]:
-        if not self.uses:
+        measured = [measure(use.before, use.after) for use in self._kept()]
+        if not measured:
             raise RuntimeError(f"the site {self.name!r} had no part in the last forward pass of the network")
-        for use in self.uses:
-            use.check(self.name)
-        measured = [measure(use.before, use.after) for use in self.uses]
         return {name: math.fsum(one[name] for one in measured) / len(measured) for name in MEASURES}
+
+
+def _replaced(output: Any, h: Tensor) -> Any:
+    """What a module returned, with `h` as its activation."""
+    if hasattr(output, "_fields"):  # a namedtuple
+        return output._replace(**{output._fields[0]: h})
+    return h if isinstance(output, Tensor) else type(output)([h, *output[1:]])

@@ -57,7 +57,7 @@ def test_a_penalty_acts_in_training_mode_alone_and_a_projection_always() -> None
         network.train(training)
         with torch.no_grad():
             network(pictures())
-        assert (attached.penalty() > 0) == training
+            assert (attached.penalty() > 0) == training
         assert attached.sparsity()["code"]["density"] == 2 / 8
     network.train(False)
     network.first.train()  # the network's own mode decides

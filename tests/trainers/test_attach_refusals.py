@@ -67,10 +67,15 @@ def test_a_site_without_a_module_lists_the_modules() -> None:
 
 
 def test_an_output_that_is_no_activation_is_refused_with_a_way_out() -> None:
-    recurrent = nn.GRU(4, 5, batch_first=True)
-    attach(recurrent, {"h": L1(1)}, names={"h": ""})
-    with pytest.raises(Mistake, match=r"at the site 'h' returns a tuple.*name the module within it"):
-        recurrent(torch.rand(2, 3, 4))
+    for output, told in (
+        ({"h": torch.ones(2, 3)}, "dict"),
+        ((), "tuple"),
+        ((None, torch.ones(2, 3)), "NoneType"),
+    ):
+        network = nn.Sequential(nn.Identity())
+        attach(network, {"h": L1(1)}, names={"h": "0"})
+        with pytest.raises(Mistake, match=rf"at the site 'h' returns a {told}, .*name the module within it"):
+            network(output)
     for output in (
         torch.ones(3),
         torch.ones(2, 3, dtype=torch.int64),
@@ -88,7 +93,16 @@ def test_reading_before_a_pass_and_a_site_that_took_no_part_are_errors() -> None
     for read in (attached.penalty, attached.sparsity):
         with pytest.raises(RuntimeError, match="no forward pass has run"):
             read()
-    network(pictures())
+    failing = network.first.register_forward_pre_hook(lambda module, inputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
+        warnings.simplefilter("error")  # a pass that failed says nothing of the sites
+        network(pictures())
+    failing.remove()
+    with pytest.warns(UserWarning, match="site 'middle' took no part in a forward pass: the network left"):
+        network(pictures())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network(pictures())
     assert attached.penalty() == 0
     with pytest.raises(RuntimeError, match="'middle' had no part in the last forward pass"):
         attached.sparsity()
