@@ -87,7 +87,7 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
     if address is None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     else:
-        _check(address)
+        check(address)
         _join(address, modules)
     try:
         with _sigterm_as_ctrl_c():
@@ -117,7 +117,7 @@ def _join(address: str, modules: Sequence[Path]) -> None:
             ) from error
 
 
-def _check(address: str) -> None:
+def check(address: str) -> None:
     """Raise Mistake unless a cluster answers at the address and this machine is one of its nodes."""
     if address != "auto":
         _check_port(address)

@@ -122,6 +122,8 @@ def _found(
     try:
         said = ray.get(answer, timeout=_ANSWER)
     except (RayError, TimeoutError) as error:
+        if node["NodeID"] not in {one["NodeID"] for one in alive()}:
+            return ""  # it has left meanwhile
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return f"cannot run anything ({lines[0]}): look into Ray's logs there, or take it out of the cluster"
     different = differences(here, said["versions"])

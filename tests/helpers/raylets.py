@@ -51,9 +51,10 @@ class Raylets:
             self.kill(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def add(self, name: str, *, cpus: int = 1, environment: Mapping[str, str] | None = None) -> None:
-        """Start a worker, and wait until it has joined."""
-        self._start(name, [f"--address={self.address}"], cpus=cpus, environment=environment or {})
+    def add(self, *names: str, cpus: int = 1, environment: Mapping[str, str] | None = None) -> None:
+        """Start workers, one behind the other: at once they would take the same names for their sockets."""
+        for name in names:
+            self._start(name, [f"--address={self.address}"], cpus=cpus, environment=environment or {})
 
     def kill(self, name: str) -> None:
         """End a node as a lost machine ends: all of its processes at once, without a word."""
@@ -72,10 +73,10 @@ class Raylets:
         place.mkdir()
         command = [str(self.python), "-m", "ray.scripts.scripts", "start", "--block", *arguments]
         command += [f"--num-cpus={cpus}", "--num-gpus=0", f"--node-name={name}"]
-        command += [f"--object-store-memory={2**27}"]
+        command += [f"--object-store-memory={2**27}", "--include-log-monitor=false"]
         inherited = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
         own = {"SPARSITY_TUNER_CACHE": str(place / "cache")}
-        process = subprocess.Popen(
+        self._nodes[name] = subprocess.Popen(
             command,
             cwd=place,
             env=inherited | self.environment | own | dict(environment),
@@ -85,8 +86,7 @@ class Raylets:
             text=True,
             start_new_session=True,
         )
-        self._nodes[name] = process
-        said = []
+        process, said = self._nodes[name], []
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
