@@ -3,6 +3,7 @@
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from trainers.settings import Mistake
@@ -67,10 +68,15 @@ def create(frozen: StudySpec, folder: Path) -> Record:
     return record
 
 
-def settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
+def settled(
+    frozen: StudySpec, folder: Path, tracking: str, reach: Callable[[Storage], None] = lambda storage: None
+) -> StudySpec:
     """The frozen spec with its places resolved, each of them tried before anything is written.
 
+    `reach` tries the storage from where the trials will run.
+
     Raises:
+        Mistake: `reach` says so.
         RuntimeError: the tracking or the storage does not answer.
     """
     storage = frozen.storage
@@ -79,9 +85,15 @@ def settled(frozen: StudySpec, folder: Path, tracking: str) -> StudySpec:
     places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
     tracking_.check(tracking)
     existed = folder.exists()
+    there = Storage(place(storage, folder.resolve(), places["uuid"] or ""))
     try:
-        Storage(place(storage, folder, places["uuid"] or "")).check()
-    except RuntimeError:
+        there.check()
+        try:
+            reach(there)
+        except BaseException:
+            there.delete()  # which holds nothing yet
+            raise
+    except BaseException:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)
         raise

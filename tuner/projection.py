@@ -169,6 +169,10 @@ class Projection:
             tags[names.REASON] = row.reason[:_LONGEST_REASON]
         if row.evaluations:
             tags[names.STEP] = str(row.evaluations[-1].step)
+        if row.nodes:
+            tags[names.NODES] = ", ".join(row.nodes)
+        if row.restarts:
+            tags[names.RESTARTS] = str(row.restarts)
         if confirmed is not None:
             tags[names.CONFIRMED] = json.dumps(confirmed.summary())
         return tags

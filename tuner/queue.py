@@ -6,35 +6,35 @@ built at every start, and Ray's own snapshots are never read.
 
 import contextlib
 import json
-import logging
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tuner.ray_quiet  # noqa: F401  before ray
 
 # isort: split
-import ray
 from ray import cloudpickle, tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from trainers.settings import Mistake
+from tuner.cluster import cluster
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.sections import Resources
+from tuner.slots import Slots, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
-from tuner.trial import TrialActor, why_it_failed
+from tuner.storage import Storage
+from tuner.trial import TrialActor, lost_its_node, why_it_failed
 
 METRIC = "metrics/"
 Listen = Callable[[], None]
+Job = Callable[[Row], dict[str, Any]]
+_MOST = 10_000  # trials at once: Tune is not to limit what `Slots` does
 
 
 class Queue:
@@ -52,56 +52,73 @@ class Queue:
         self.deadline = deadline
         self._unfinished = [row for row in record.rows() if row.state == RUNNING]
         self.fault: BaseException | None = None  # what ended the study
-        self.errors: dict[str, str] = {}  # Ray's id of a trial → why its process failed last
+        self.trials: dict[str, Any] = {}  # Tune's trials that run or wait, by their ids
+        self.failures: Counter[tuple[str, int]] = Counter()  # of trials' processes; see RecordScheduler
+
+    def is_empty(self) -> bool:
+        """Whether no trial starts any more."""
+        if self.deadline is not None and time.time() >= self.deadline:
+            return True
+        return not self._unfinished and (not self._propose or self._missing() == (0, 0))
 
     def next(self) -> Row | None:
         """The next trial, written in the record before it is returned."""
-        if self.deadline is not None and time.time() >= self.deadline:
+        if self.is_empty():
             return None
         if self._unfinished:
             return self._unfinished.pop(0)
-        if not self._propose:
-            return None
-        budget, seed = self.record.spec.budget, self.record.spec.search.seed
-        proposals, baselines = len(self.record.rows("proposal")), len(self.record.rows("baseline"))
-        if baselines < budget.baseline_seeds and (baselines <= proposals or proposals >= budget.trials):
-            return self.record.add("baseline", seed=seed + baselines)
-        return self.record.propose() if proposals < budget.trials else None
+        proposals, baselines = self._missing()
+        begun = len(self.record.rows("baseline"))
+        if baselines and (begun <= len(self.record.rows("proposal")) or not proposals):
+            return self.record.add("baseline", seed=self.record.spec.search.seed + begun)
+        return self.record.propose()
+
+    def again(self, role: str, number: int) -> None:
+        """Hand out a trial once more that Ray has given up."""
+        self._unfinished.append(self.record.row(role, number))
+
+    def _missing(self) -> tuple[int, int]:
+        """How many proposals and baselines the budget asks for beyond those that there are."""
+        budget = self.record.spec.budget
+        return (
+            max(0, budget.trials - len(self.record.rows("proposal"))),
+            max(0, budget.baseline_seeds - len(self.record.rows("baseline"))),
+        )
 
 
 class RecordSearcher(Searcher):
     """Ray's question "what next?", answered by the queue."""
 
-    def __init__(self, queue: Queue, storage: str, listen: Listen) -> None:
+    def __init__(self, queue: Queue, job: Job, slots: Slots, listen: Listen) -> None:
         super().__init__()
-        self._queue, self._storage, self._listen = queue, storage, listen
-        self._handed: dict[str, Row] = {}
+        self._queue, self._job, self._slots, self._listen = queue, job, slots, listen
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's job. `FINISHED`, never None: None would make Tune poll once a second."""
+        """The next trial's job, or `FINISHED`; None while no slot is free.
+
+        Tune asks again after the next event, or within a second.
+        """
+        live = self._queue.trials
+        if self._queue.is_empty():
+            return Searcher.FINISHED
+        if not self._slots.have_room(len(live), sum(not has_begun(trial) for trial in live.values())):
+            return None
         row = self._queue.next()
         if row is None:
             return Searcher.FINISHED
-        self._handed[trial_id] = row
+        live[trial_id] = None  # Tune's own object comes with on_trial_add
         self._listen()
-        return {
-            "role": row.role,
-            "number": row.number,
-            "job": json.dumps(_job(self._queue.record, row, self._storage)),
-        }
+        return {"role": row.role, "number": row.number, "job": json.dumps(self._job(row))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Called with `error` only when a trial's process has died more often than `retries` allows."""
-        if error and trial_id in self._handed:
-            row, record = self._handed[trial_id], self._queue.record
-            why = self._queue.errors.get(trial_id, "its process failed")
-            if why == OUT_OF_MEMORY:
-                record.exhausted(row.role, row.number)
-            else:
-                record.fail(row.role, row.number, f"{why} (tried {record.spec.retries + 1} times)")
-            self._listen()
+        """Forget it: what became of it the scheduler has recorded. One that has not ended comes again."""
+        trial = self._queue.trials.pop(trial_id, None)
+        if error and trial is not None:
+            role, number = trial.config["role"], trial.config["number"]
+            if self._queue.record.row(role, number).state == RUNNING:
+                self._queue.again(role, number)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is the state."""
@@ -113,10 +130,17 @@ class RecordSearcher(Searcher):
         return {}  # Tuner pickles its searcher; nothing is ever restored from there
 
 
+def has_begun(trial: Any) -> bool:
+    """Whether Tune's trial has a process, and with it a slot."""
+    return trial is not None and trial.status == "RUNNING"
+
+
 class RecordScheduler(FIFOScheduler):
-    """Ray's question "does it go on?", answered by the record.
+    """Ray's question "does it go on?", answered by the record, and its "what now?" after a failure by us.
 
     An exception here ends the study, which is right: what is written is whole, and `resume` goes on from it.
+    Tune itself would try a failed trial again for ever (`max_failures=-1`), because it counts a node that was
+    lost as the trial's failure.
     """
 
     _supports_buffered_results = False
@@ -125,10 +149,17 @@ class RecordScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._queue, self._record, self._listen = queue, queue.record, listen
 
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Know a trial that is new or is to be tried again; the second is stopped if it has ended."""
+        self._queue.trials[trial.trial_id] = trial
+        if self._record.row(trial.config["role"], trial.config["number"]).state != RUNNING:
+            tune_controller.stop_trial(trial)
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record an evaluation, and stop the trial when that ended it."""
         role, number = trial.config["role"], trial.config["number"]
         try:
+            self._record.ran(role, number, node=node_called(result["node"]), afresh=result["afresh"])
             if "fault" in result:
                 state = self._record.fail(role, number, result["fault"])
             else:  # Ray hands a flattened result
@@ -141,8 +172,28 @@ class RecordScheduler(FIFOScheduler):
         return str(self.CONTINUE if state == RUNNING else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Keep why a trial's process failed; called at every failure, before the next try."""
-        self._queue.errors[trial.trial_id] = why_it_failed(*_failure_of(trial))
+        """End a trial whose process has died more often than `retries` allows; a lost node does not count.
+
+        Called at every failure, before the next try.
+        """
+        role, number = trial.config["role"], trial.config["number"]
+        error, told = _failure_of(trial)
+        if lost_its_node(error):
+            return
+        self._queue.failures[role, number] += 1
+        tries = self._queue.failures[role, number]
+        if tries <= self._record.spec.retries:
+            return
+        try:
+            reason = why_it_failed(error, told)
+            if reason == OUT_OF_MEMORY:
+                self._record.exhausted(role, number)
+            else:
+                self._record.fail(role, number, f"{reason} (tried {tries} times)")
+            self._listen()
+        except BaseException as fault:
+            self._queue.fault = fault
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -185,10 +236,21 @@ def drain(
     record.settle()
     queue = Queue(record, propose=propose, deadline=deadline)
     with cluster(address):
-        tuner = _tuner(queue, storage, scratch, listen, at_once=slots(record.spec.resources))
+        slots(record.spec.resources)
+        # On another machine the driver's folders mean nothing: there the modules have been sent.
+        path = [] if address else [os.path.abspath(folder) for folder in sys.path]
+        searcher = RecordSearcher(
+            queue,
+            lambda row: _job(record, row, storage, path),
+            Slots(record.spec.resources, shared=address is not None),
+            listen,
+        )
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                tuner.fit()
+                while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
+                    Storage(storage).mark(record.uuid)
+                    queue.trials.clear()
+                    _tuner(queue, searcher, RecordScheduler(queue, listen), scratch).fit()
         except TuneError:
             if queue.fault is not None:
                 raise queue.fault from None
@@ -197,15 +259,15 @@ def drain(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tuner(queue: Queue, storage: str, scratch: Path, listen: Listen, *, at_once: int) -> tune.Tuner:
+def _tuner(queue: Queue, searcher: RecordSearcher, scheduler: RecordScheduler, scratch: Path) -> tune.Tuner:
     spec = queue.record.spec
     return tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=RecordSearcher(queue, storage, listen),
-            scheduler=RecordScheduler(queue, listen),
+            search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=_MOST,
             reuse_actors=True,
             time_budget_s=None if queue.deadline is None else max(1.0, queue.deadline - time.time()),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -215,13 +277,13 @@ def _tuner(queue: Queue, storage: str, scratch: Path, listen: Listen, *, at_once
             name="tune",
             storage_path=str(scratch.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=spec.retries),
+            failure_config=tune.FailureConfig(max_failures=-1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
 
 
-def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
+def _job(record: Record, row: Row, storage: str, path: list[str]) -> dict[str, Any]:
     """All that a worker needs, as plain data."""
     spec = record.spec
     plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json", exclude={"task"})
@@ -231,86 +293,8 @@ def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
         "task": spec.task,
         "plan": plan,
         "storage": storage,
+        "study": record.uuid,
         "cpu": spec.resources.cpu,
         "gpu": spec.resources.gpu,
-        "path": [os.path.abspath(path) for path in sys.path],  # a user's own task is imported from there
+        "path": path,  # a user's own task is imported from there
     }
-
-
-@contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """A Ray to run on: the one this process has joined already, the one at `address`, or one of its own.
-
-    Raises:
-        Mistake: `address` is a `ray://` one, under which Tune would take the record along to the head node.
-    """
-    if address is not None and address.startswith("ray://"):
-        raise Mistake(
-            f"the address is {address!r}, and a study is driven from a node of its cluster: "
-            "run it there with the address auto, or submit it with `ray job submit`"
-        )
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    try:
-        with _sigterm_as_ctrl_c():
-            yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let a job's end be a KeyboardInterrupt; the handler that `ray.init` sets dumps a stack and exits."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread alone
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def slots(resources: Resources) -> int:
-    """How many trials fit on the cluster at once, at most `resources.concurrent`.
-
-    Raises:
-        Mistake: none fits on any node.
-    """
-    return slots_of([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
-
-
-def slots_of(nodes: Sequence[Mapping[str, float]], resources: Resources) -> int:
-    """How many trials fit at once on nodes that have so many "CPU" and "GPU"; raises as `slots` does.
-
-    >>> slots_of([{"CPU": 8, "GPU": 2}], Resources(gpu=0.4))  # 0.2 of each GPU stays free
-    4
-    """
-    fits = sum(_fit(node, resources) for node in nodes)
-    if not fits:
-        most_cpu = max((node.get("CPU", 0) for node in nodes), default=0)
-        most_gpu = max((node.get("GPU", 0) for node in nodes), default=0)
-        raise Mistake(
-            f"a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs and the largest node has "
-            f"{most_cpu:g} and {most_gpu:g}: lower resources.cpu or resources.gpu"
-        )
-    return min(fits, resources.concurrent or fits)
-
-
-def _fit(node: Mapping[str, float], resources: Resources) -> int:
-    by_cpu = int(node.get("CPU", 0) / resources.cpu)
-    return by_cpu if resources.gpu == 0 else min(by_cpu, _fit_gpus(node.get("GPU", 0), resources.gpu))
-
-
-def _fit_gpus(gpus: float, share: float) -> int:
-    """A share never lies across two GPUs, so each GPU is counted for itself."""
-    if share >= 1:
-        return int(gpus / share)
-    return int(gpus) * int(1 / share + 1e-9)  # 1 / 0.1 must not fall below 10

@@ -182,6 +182,21 @@ class Record:
             self._replace(replace(row, evaluations=(*row.evaluations, written)))
         return self._settle(role, number, step)
 
+    def ran(self, role: str, number: int, *, node: str, afresh: bool) -> None:
+        """Write where a trial was trained just now, and whether it had begun again; before its evaluation."""
+        row = self.row(role, number)
+        if row.state != RUNNING:
+            return
+        trial_id = self._trial_id(role, number)
+        if row.nodes[-1:] != (node,):
+            row = replace(row, nodes=(*row.nodes, node))
+            self._storage.set_trial_user_attr(trial_id, "nodes", list(row.nodes))
+        if afresh:
+            row = replace(row, restarts=row.restarts + 1)
+            self._storage.set_trial_user_attr(trial_id, "restarts", row.restarts)
+        if row is not self.row(role, number):
+            self._replace(row)
+
     def fail(self, role: str, number: int, reason: str) -> str:
         """End a trial as FAILED, with a reason that a person can read."""
         return self._finish(role, number, TrialState.FAIL, reason=reason)

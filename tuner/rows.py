@@ -29,7 +29,11 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Row:
-    """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only."""
+    """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only.
+
+    `nodes` are those that trained it, in order; `restarts` counts how often it began again, because its
+    process had died and left nothing to go on from.
+    """
 
     role: str
     number: int
@@ -43,6 +47,8 @@ class Row:
     started: float
     finished: float | None
     pair: int | None = None
+    nodes: tuple[str, ...] = ()
+    restarts: int = 0
 
     @property
     def label(self) -> str:
@@ -76,6 +82,8 @@ def row_of(role: str, trial: FrozenTrial) -> Row:
         started=_seconds(trial.datetime_start) or 0.0,
         finished=_seconds(trial.datetime_complete),
         pair=attributes.get("pair"),
+        nodes=tuple(attributes.get("nodes", ())),
+        restarts=attributes.get("restarts", 0),
     )
 
 

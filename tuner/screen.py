@@ -240,6 +240,10 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
         f"{spec.name}: {ended} of {total} proposals done{_endings(proposals)}, "
         f"{finished} of {spec.budget.baseline_seeds} baselines finished"
     ]
+    restarted = sum(row.restarts > 0 for row in rows)
+    if restarted:
+        trials = "1 trial was" if restarted == 1 else f"{restarted} trials were"
+        lines.append(f"{trials} restarted from the beginning: no checkpoint was there to go on from.")
     now = standing(rows, spec.direction())
     if now is None:
         lines += ["", "No proposal finished, so there is nothing to compare.", *_reasons(proposals)]

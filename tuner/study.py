@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import statistics
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ class Study:
                 changed, another process runs the study. Nothing is written then.
         """
         return self._go_on(
-            lambda: shared.checked(self.spec, self.storage),
+            lambda: self._at_hand(address),
             trials=trials,
             resources=resources,
             time=time,
@@ -132,13 +132,10 @@ class Study:
             self.record = Record(database_of(self.spec, self.folder), self.name)
             changed = self._changed(trials, resources)
             ended = is_done(self.record.rows(), changed.budget)
+            if resources is not None or (address is not None and not ended):  # before anything is written
+                stack.enter_context(_ray(changed, address))
             if not ended:
                 at_hand()
-            if resources is not None:  # before anything is written
-                from tuner.queue import cluster, slots
-
-                stack.enter_context(cluster(address))
-                slots(resources)
             if changed != self.spec:
                 self.record.set_spec(changed)
             write_spec(self.folder, self.spec)
@@ -160,12 +157,14 @@ class Study:
             Mistake: no proposal has finished, what the trials share has changed, or another process runs
                 the study. Nothing is written then.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), contextlib.ExitStack() as stack:
             self.record = Record(database_of(self.spec, self.folder), self.name)
             chosen = winners(self.record.rows(), top, self.spec.direction())
             missing = missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed)
             if missing or any(row.state == RUNNING for row in self.record.rows("confirmation")):
-                shared.checked(self.spec, self.storage)
+                if address is not None:
+                    stack.enter_context(_ray(self.spec, address))
+                self._at_hand(address)
             for member in missing:
                 self.record.add(
                     "confirmation",
@@ -257,6 +256,12 @@ class Study:
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
         return self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
 
+    def _at_hand(self, address: str | None) -> None:
+        """See that what the trials share is there, and that the nodes of a running cluster will do."""
+        shared.checked(self.spec, self.storage)
+        if address is not None:
+            _reach(self.spec.resources, self.storage)
+
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
         tracker.start()
@@ -325,12 +330,14 @@ def run(
         return study.resume(time=time, address=address, progress=progress)
     frozen = freeze(wanted)
 
-    from tuner.queue import cluster, slots  # Ray takes seconds to import, and a spec is refused without it
-
-    with cluster(address):
-        slots(frozen.resources)
+    with _ray(frozen, address):
         frozen = shared.begun(frozen)
-        frozen = settled(frozen, folder, tracking_.resolve_tracking(tracking, wanted, root))
+        frozen = settled(
+            frozen,
+            folder,
+            tracking_.resolve_tracking(tracking, wanted, root),
+            lambda storage: _reach(frozen.resources, storage) if address is not None else None,
+        )
         study = Study(folder, create(frozen, folder))
         return study._go_on(
             lambda: shared.bring(study.spec.prepared, study.storage),  # made a moment ago: nothing to check
@@ -338,6 +345,24 @@ def run(
             address=address,
             progress=progress,
         )
+
+
+@contextlib.contextmanager
+def _ray(spec: StudySpec, address: str | None) -> Iterator[None]:
+    """Ray, with room for the spec's trials; where it is a cluster, with what its workers import."""
+    from tuner.cluster import cluster  # Ray takes seconds to import, and a spec is refused without it
+    from tuner.shipped import shipped
+    from tuner.slots import slots
+
+    with cluster(address, shipped(spec.task, spec.plan) if address is not None else ()):
+        slots(spec.resources)
+        yield
+
+
+def _reach(resources: Resources, storage: Storage) -> None:
+    from tuner.nodes import look_at
+
+    look_at(resources, storage)
 
 
 def open_study(name: str, *, root: str | Path = "studies", tracking: str | None = None) -> Study:
@@ -372,6 +397,8 @@ def _flat(row: Row) -> dict[str, Any]:
         "seed": row.seed,
         "value": row.value,
         "step": row.evaluations[-1].step if row.evaluations else None,
+        "nodes": list(row.nodes),
+        "restarts": row.restarts,
         **strengths,
         **row.extras,
     }

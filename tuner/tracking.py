@@ -31,6 +31,7 @@ T = TypeVar("T")
 STUDY, STUDY_UUID, ROLE, STATE, DELIVERED = "study", "study_uuid", "role", "state", "delivered"
 TRIAL, REASON, SETTINGS, STEP, CONFIRMED = "trial", "reason", "settings", "step", "confirmed"
 METRIC, DIRECTION, BASELINE, ORACLE = "metric", "direction", "baseline", "oracle"
+NODES, RESTARTS = "nodes", "restarts"  # where a trial was trained; how often it had to begin again
 MEASURED, COMPANIONS = "measured", "companions"  # how the metric is measured; the names of those beside it
 PARENT = "mlflow.parentRunId"
 EXTRAS = "extras."  # begins the names of an extra's parameter and metric

@@ -16,14 +16,15 @@ from typing import IO, TYPE_CHECKING, Any
 import tuner.ray_quiet  # noqa: F401  before ray
 
 # isort: split
+import ray
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from trainers.settings import Mistake
 from trainers.tasks import find_task, make_plan
 from tuner import shared
 from tuner.states import OUT_OF_MEMORY
-from tuner.storage import LOG, Storage
+from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation
@@ -47,15 +48,19 @@ class OutOfMemory(MachineFault):
 class OpenTrial:
     """One trial in its folder: its log, and its training once the first step is asked for.
 
+    `afresh` says that it was begun before, and that its folder holds nothing to go on from.
+
     Args:
         job: what `queue.py` wrote: label, seed, task, plan, storage, cpu, gpu, and the driver's import path.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
-        self._label = str(job["label"])
+        label = str(job["label"])
         self._storage = Storage(job["storage"])
-        self._folder = self._storage.open(self._label)
+        self._folder = self._storage.open(label)
+        self.afresh = _begins_again(self._folder)
+        self._mirror = self._storage.mirror(label, self._folder)
         self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
         self._evaluations: Iterator[Evaluation] | None = None
 
@@ -71,7 +76,7 @@ class OpenTrial:
             with _written_to(self._log):
                 return self._next()
         finally:
-            self._storage.keep(self._label, self._folder)
+            self._mirror.keep()
 
     def _next(self) -> dict[str, Any]:
         try:
@@ -92,7 +97,7 @@ class OpenTrial:
         if evaluation is None:
             return {"fault": f"the training ended before step {self._job['plan']['evaluate_at'][-1]}"}
         step, metrics = checked(evaluation)
-        save_pictures(evaluation, self._folder / "pictures")
+        save_pictures(evaluation, self._folder / PICTURES)
         print(f"step {step}: {json.dumps(metrics)}")
         return {"step": step, "metrics": metrics}
 
@@ -100,6 +105,7 @@ class OpenTrial:
         """Let go of the training, the log and the folder."""
         self._evaluations = None
         self._log.close()
+        self._mirror.close()
         self._storage.close(self._folder)
 
 
@@ -110,22 +116,64 @@ class TrialActor(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin, or go on with, the trial of `config["job"]`."""
-        self._open_trial = OpenTrial(json.loads(config["job"]))
+        """Take the trial of `config["job"]`; its first step opens it, for a step's faults reach us whole."""
+        self._job = json.loads(config["job"])
+        self._open_trial: OpenTrial | None = None
 
     def step(self) -> dict[str, Any]:
-        """Train to the next evaluation."""
-        return self._open_trial.step()
+        """Train to the next evaluation; `node` is its id for Ray, `afresh` what `OpenTrial` says, once."""
+        told: dict[str, Any] = {"node": ray.get_runtime_context().get_node_id(), "afresh": False}
+        if self._open_trial is None:
+            refuse_another_place(self._job)
+            self._open_trial = OpenTrial(self._job)
+            told["afresh"] = self._open_trial.afresh
+        return self._open_trial.step() | told
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this process; with reused actors Ray does not call `cleanup` in between."""
-        self._open_trial.close()
+        self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
         """Close what is open."""
-        self._open_trial.close()
+        if self._open_trial is not None:
+            self._open_trial.close()
+
+
+def refuse_another_place(job: dict[str, Any]) -> None:
+    """A node that does not reach the study's storage would train into a folder that nobody reads.
+
+    Raises:
+        MachineFault: the storage, as this machine sees it, is not marked as this study's.
+    """
+    try:
+        marked = Storage(job["storage"]).is_marked(job["study"])
+        problem = "it does not see there what the driver wrote"
+    except Exception as error:  # whatever the file system of this machine raises
+        marked, problem = False, f"{type(error).__name__}: {error}"
+    if not marked:
+        raise MachineFault(
+            f"the node {socket.gethostname()} does not reach the storage {job['storage']!r} ({problem}): "
+            "mount it there, or take the node out of the cluster"
+        )
+
+
+def _begins_again(folder: Path) -> bool:
+    """Whether a trial was begun in that folder before, and left nothing there but words and pictures."""
+    begun = (folder / LOG).is_file() and (folder / LOG).stat().st_size > 0
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return begun and not any(is_kept_for_going_on(name) for name in files)
+
+
+def lost_its_node(error: BaseException | None) -> bool:
+    """Whether a trial's process ended with its node, as Ray tells of it.
+
+    Of a process that dies alone its node tells within a second; `ActorUnavailableError` says that it did not.
+    """
+    if not isinstance(error, RayActorError):
+        return False
+    return error.preempted or isinstance(error, ActorUnavailableError) or "node has died" in str(error)
 
 
 def fault_of_machine(error: BaseException) -> MachineFault | None:

@@ -12,10 +12,11 @@ import optuna
 import pytest
 
 from trainers.settings import L0, L1, Mistake
-from tuner.queue import Queue, drain, slots_of
+from tuner.queue import Queue, drain
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.sections import Resources
+from tuner.slots import slots_of
 from tuner.spec import StudySpec, freeze, load_spec
 
 pytestmark = pytest.mark.usefixtures("local_ray")

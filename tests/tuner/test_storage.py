@@ -14,12 +14,14 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 def test_what_a_trial_wrote_is_there_when_it_is_opened_again(storage: Storage) -> None:
     folder = storage.open("baseline:0")
+    mirror = storage.mirror("baseline:0", folder)
     (folder / "pictures").mkdir()
     (folder / "pictures" / "a.png").write_bytes(b"a")
     (folder / "log.txt").write_text("one")
-    storage.keep("baseline:0", folder)
+    mirror.keep()
     (folder / "log.txt").write_text("two")
-    storage.keep("baseline:0", folder)
+    mirror.keep()
+    mirror.close()
     storage.close(folder)
     again = storage.open("baseline:0")
     assert (again / "pictures" / "a.png").read_bytes() == b"a"
@@ -62,8 +64,9 @@ def test_an_addresss_local_folder_is_removed(tmp_path: Path) -> None:
 def test_check_and_delete(storage: Storage, tmp_path: Path) -> None:
     storage.check()
     folder = storage.open("1")
+    mirror = storage.mirror("1", folder)
     (folder / "log.txt").write_text("x")
-    storage.keep("1", folder)
+    mirror.keep()
     storage.close(folder)
     storage.delete()
     assert not (tmp_path / "trials").exists()

@@ -1,0 +1,152 @@
+"""Studies on a running cluster: several real raylets, each as good as a machine without this checkout."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import walking
+import yaml
+from raylets import Raylets
+from tracked import Server, runs
+
+from tuner.record import Record
+from tuner.rows import Row
+from tuner.study import open_study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def raylets() -> Iterator[Raylets]:
+    with Raylets() as started:
+        started.add("w1", "w2")
+        yield started
+
+
+class Driver:
+    """A process that drives a study from a user's own folder, which holds their task and their spec."""
+
+    def __init__(self, folder: Path, raylets: Raylets, server: Server, spec: dict[str, Any]) -> None:
+        folder.mkdir(parents=True)
+        shutil.copy(walking.__file__, folder / "walking.py")
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+        self.folder, self.name = folder, spec["name"]
+        command = [sys.executable, "-m", "tuner", "--tracking", server.url, "search", "spec.yaml"]
+        self._process = subprocess.Popen(
+            [*command, "--address", raylets.address],
+            cwd=folder,
+            env=os.environ | raylets.environment | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def rows(self) -> list[Row]:
+        """The trials in the record as it is now; none before it is there."""
+        url = f"sqlite:///{self.folder}/studies/{self.name}/study.db"
+        there = Path(url.partition("///")[2]).exists() and Record.exists(url, self.name)
+        return Record(url, self.name).rows() if there else []
+
+    def until(self, holds: Callable[[list[Row]], bool]) -> None:
+        """Return once the record holds that."""
+        while not holds(self.rows()):
+            assert self._process.poll() is None, self.end()
+            time.sleep(0.2)  # the record is what is waited for, not a time
+
+    def end(self) -> str:
+        """What the process has printed until its end."""
+        said, _ = self._process.communicate()
+        return said
+
+    @property
+    def status(self) -> int | None:
+        return self._process.returncode
+
+
+def spec(name: str, **plan: Any) -> dict[str, Any]:
+    budget = {"trials": 4, "steps": 9, "grace": 3, "baseline_seeds": 1}
+    return {"name": name, "task": "walking:TASK", "plan": plan, "budget": budget, "retries": 0}
+
+
+def undisturbed(driver: Driver, row: Row) -> float:
+    """What the same training gives in one go in this process."""
+    study = open_study(driver.name, root=driver.folder / "studies")
+    plan = study.spec.plan_with(row.settings, row.extras)
+    free = plan.options.model_copy(update={"gate": ""})
+    return list(walking.train(plan.model_copy(update={"options": free}), seed=row.seed))[-1].metrics["score"]
+
+
+def names(row: Row) -> list[str]:
+    return [node.partition(" ")[0] for node in row.nodes]
+
+
+HOLDS = """
+import json, logging, ray
+from ray.util import placement_group_table
+ray.init(address={address!r}, log_to_driver=False, logging_level=logging.ERROR)
+groups = [one for one in placement_group_table().values() if one["state"] != "REMOVED"]
+actors = [one for one in ray._private.state.actors().values() if one["State"] != "DEAD"]
+nodes = sorted(node["NodeName"] for node in ray.nodes() if node["Alive"])
+print(json.dumps([nodes, groups, actors, ray.util.list_named_actors(all_namespaces=True)]))
+"""
+
+
+def holds(raylets: Raylets) -> Any:
+    """The living nodes of a cluster, and what anybody has there: groups, actors, names."""
+    said = subprocess.run(
+        [sys.executable, "-c", HOLDS.format(address=raylets.address)],
+        env=os.environ | raylets.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(said.splitlines()[-1])
+
+
+def test_the_nodes_know_nothing_of_this_program(raylets: Raylets) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [str(raylets.python), "-c", "import ray, torch; import tuner"]
+    done = subprocess.run(command, cwd=raylets.place("w1"), env=environment, capture_output=True, text=True)
+    assert "No module named 'tuner'" in done.stderr
+
+
+def test_a_lost_node_costs_a_step_and_a_new_one_gets_work(
+    raylets: Raylets, server: Server, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    with gate.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        first = Driver(tmp_path / "first", raylets, server, spec("first", gate=str(gate)))
+        first.until(lambda rows: {name for row in rows for name in names(row)} == {"w1", "w2"})
+        second = Driver(tmp_path / "second", raylets, server, spec("second"))
+        raylets.kill("w2")
+        raylets.add("w3")
+    said = first.end(), second.end()
+    assert (first.status, second.status) == (0, 0), said
+    for driver in (first, second):
+        rows = driver.rows()
+        assert len(rows) == 5 and {row.state for row in rows} <= {"COMPLETE", "PRUNED"}, said
+        assert {name for row in rows for name in names(row)} <= {"w1", "w2", "w3"}
+        assert {row.restarts for row in rows} == {0}
+        for row in rows:
+            if row.state == "COMPLETE":
+                assert row.value == undisturbed(driver, row)
+        found = runs(server.url, f"tags.study = '{driver.name}'")
+        assert sorted(found) == sorted([row.label for row in rows] + ["study"])
+        assert {row.label: ", ".join(row.nodes) for row in rows} == {
+            label: run.data.tags["nodes"] for label, run in found.items() if label != "study"
+        }
+        print(open_study(driver.name, root=driver.folder / "studies").trials().to_string())
+    assert "w3" in {name for driver in (first, second) for row in driver.rows() for name in names(row)}
+    moved = [names(row) for row in first.rows() if "w2" in names(row)]
+    assert any(len(nodes) == 2 for nodes in moved), moved
+    assert holds(raylets) == [["head", "w1", "w3"], [], [], []]

@@ -1,0 +1,140 @@
+"""Whether the nodes of a running cluster will do: found at the start, before anything is written.
+
+Each node that can hold a trial is asked, by a small task that runs there: for its Python, for the versions of
+what a training imports, and whether it reads and writes the study's storage as the driver does.
+"""
+
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+from uuid import uuid4
+
+import tuner.ray_quiet  # noqa: F401  before ray
+
+# isort: split
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainers.settings import Mistake
+from tuner.sections import Resources
+from tuner.slots import alive, fit, node_name
+from tuner.storage import Storage
+
+# What a training imports, and what it speaks to the driver with.
+PACKAGES = (
+    "ray",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pydantic",
+    "pillow",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "pytorch-fid",
+    "efficientnet-lite-pytorch",
+    "fsspec",
+    "filelock",
+)
+_FOLDER = "check"  # in the storage, while the nodes are asked
+_ANSWER = 120.0  # seconds; a node may have to install nothing, but to start a process and unpack a few files
+
+
+def look_at(resources: Resources, storage: Storage) -> None:
+    """Ask every node that can hold a trial.
+
+    Raises:
+        Mistake: one of them will not do; the sentence names it, what differs and what to do.
+    """
+    asked = [node for node in alive() if fit(node["Resources"], resources)]
+    token = uuid4().hex
+    storage.write(f"{_FOLDER}/{token}", token.encode())
+    try:
+        answers = {
+            node["NodeID"]: _answer.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(storage.where, token, node["NodeID"])
+            for node in asked
+        }
+        here = versions()
+        wrong = []
+        for node in asked:
+            found = _found(node, answers[node["NodeID"]], here, storage, token)
+            wrong += [f"node {node_name(node)} {found}"] if found else []
+    finally:
+        storage.remove(_FOLDER)
+    if wrong:
+        others = f" (and {len(wrong) - 1} more of {len(asked)} nodes will not do)" if len(wrong) > 1 else ""
+        raise Mistake(f"{wrong[0]}{others}")
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """Python's version and those of packages, None where one is not installed.
+
+    What follows a + names the build, as +cpu and +cu128, in which nodes may well differ, and is left out.
+    """
+    found: dict[str, str | None] = {"Python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def differences(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> str:
+    """In which versions a node differs from the driver, in words; empty where in none.
+
+    >>> differences({"Python": "3.11.7", "torch": "2.14.1"}, {"Python": "3.11.7", "torch": "2.9.0"})
+    'torch 2.9.0 and not 2.14.1'
+    """
+    return ", ".join(
+        f"{name} {there.get(name)} and not {version}" if there.get(name) else f"no {name} {version}"
+        for name, version in here.items()
+        if version is not None and there.get(name) != version
+    )
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _answer(where: str, token: str, node: str) -> dict[str, Any]:
+    """Run on a node: its versions, and what came of reading and writing the storage."""
+    problem = ""
+    try:
+        storage = Storage(where)
+        read = storage.read(f"{_FOLDER}/{token}")
+        if read != token.encode():
+            problem = "does not see there what the driver wrote"
+        else:
+            storage.write(f"{_FOLDER}/{token}-{node}", node.encode())
+    except Exception as error:  # whatever the file system of that node raises
+        lines = str(error).strip().splitlines()
+        problem = f"cannot use it ({type(error).__name__}{': ' + lines[0] if lines else ''})"
+    return {"versions": versions(), "storage": problem, "host": socket.gethostname()}
+
+
+def _found(
+    node: Mapping[str, Any], answer: Any, here: Mapping[str, str | None], storage: Storage, token: str
+) -> str:
+    """What is wrong with a node, and the way out; empty where nothing is."""
+    try:
+        said = ray.get(answer, timeout=_ANSWER)
+    except (RayError, TimeoutError) as error:
+        if node["NodeID"] not in {one["NodeID"] for one in alive()}:
+            return ""  # it has left meanwhile
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return f"cannot run anything ({lines[0]}): look into Ray's logs there, or take it out of the cluster"
+    different = differences(here, said["versions"])
+    if different:
+        return f"has {different}, as the driver has: install the same there, or take it out of the cluster"
+    problem = said["storage"]
+    if not problem and storage.read(f"{_FOLDER}/{token}-{node['NodeID']}") != node["NodeID"].encode():
+        problem = "writes there what the driver does not see"
+    if problem:
+        return (
+            f"does not reach the storage {storage.where!r}: it {problem}; name with `storage` a folder or an "
+            "address that all nodes share"
+        )
+    return ""

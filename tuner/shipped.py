@@ -1,0 +1,75 @@
+"""What a cluster's workers get from the driver: this program, and the modules that a spec names."""
+
+import importlib
+import importlib.util
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+OURS = ("trainers", "search_spaces", "tuner")
+_NAMED = re.compile(r"([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # module:attribute
+
+
+def shipped(*spec: object) -> list[Path]:
+    """Folders of packages, and single files: of this program, and of each `module:attribute` in the spec.
+
+    With a user's module come those that lie beside it and are imported already, for it may need them; never
+    the whole folder. A module that is installed comes alone, for what it needs is installed too.
+    """
+    names = list(OURS)
+    for name in _named(spec):
+        names += [name, *_beside(name)]
+    files = [path for name in dict.fromkeys(names) for path in _files(name)]
+    return list(dict.fromkeys(files))
+
+
+def _named(value: object) -> Iterator[str]:
+    """The top-level modules that are named somewhere in plain data."""
+    if isinstance(value, str):
+        found = _NAMED.fullmatch(value)
+        if found:
+            yield found[1]
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _named(one)
+    elif isinstance(value, Sequence):
+        for one in value:
+            yield from _named(one)
+
+
+def _files(name: str) -> list[Path]:
+    """Where a top-level module lies; nothing where there is none, or where it is no Python source."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [Path(folder).resolve() for folder in spec.submodule_search_locations]
+    return [Path(spec.origin).resolve()] if spec.origin and spec.origin.endswith(".py") else []
+
+
+def _beside(name: str) -> list[str]:
+    folders = {path.parent for path in _files(name)} - _installed()
+    return [
+        other
+        for other, module in list(sys.modules.items())
+        if "." not in other and other != "__main__" and _folder(module) in folders
+    ]
+
+
+def _folder(module: Any) -> Path | None:
+    """The folder in which a top-level module or package lies."""
+    file = getattr(module, "__file__", None)
+    if not file:
+        return None
+    path = Path(file).resolve()
+    return path.parent.parent if hasattr(module, "__path__") else path.parent
+
+
+def _installed() -> set[Path]:
+    return {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
