@@ -3,15 +3,19 @@
 import re
 import reprlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from trainers.plan import Frozen
 from trainers.settings import Mistake
 
 OWN = "module:factory"  # stands in messages, and in pydantic's unions, for all networks of users' own
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+# Modules of an nn.Sequential are named by numbers, which a file need not quote.
+Name = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 
 
 class OwnModule(Frozen):
@@ -38,7 +42,7 @@ class OwnNetwork(OwnModule):
     output: Literal["none", "sigmoid", "tanh"] = Field(
         default="none", description="what is put behind it: none where it ends in the pictures' range itself"
     )
-    names: dict[str, str] = Field(
+    names: dict[Name, Name] = Field(
         default={}, description="site: module, as {code: layers.5}; empty: each candidate by its own name"
     )
 

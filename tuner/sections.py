@@ -23,8 +23,10 @@ AS_WRITTEN = PlainSerializer(
 def _sites(value: object) -> str | tuple[str, ...]:
     if value == "all":
         return "all"
-    if not isinstance(value, list | tuple) or not all(isinstance(site, str) and site for site in value):
-        raise ValueError("it must be a list of sites such as [up0, code], or the word all")
+    if isinstance(value, list | tuple):  # modules of an nn.Sequential are named by numbers
+        value = [str(site) if type(site) is int else site for site in value]
+    if not isinstance(value, list) or not all(isinstance(site, str) and site for site in value):
+        raise ValueError('it must be a list of sites such as [up0, code, "2.1"], or the word all')
     twice = [site for site in value if value.count(site) > 1]
     if not value or twice:
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from trainers.settings import Mistake
+from tuner.sections import Space
 from tuner.spec import freeze, load_spec
 
 
@@ -48,11 +49,11 @@ def refused(sentence: str, content: dict[str, Any], *overrides: str) -> None:
         ("plan.lr=fast", "plan.lr is 'fast', but"),
         (
             "space.sites=code",
-            r"space.sites is 'code', but it must be a list of sites such as \[up0, code\], or",
+            r"space.sites is 'code', but it must be a list of sites such as \[up0, code, .2.1.\], or",
         ),
         ("space.sites=[]", r"space.sites is \[\], but no site is left"),
         ("space.sites=null", "space.sites is None, but it must be a list of sites"),
-        ("space.sites=[1]", "must be a list of sites"),
+        ("space.sites=[0.1]", "must be a list of sites"),
         ("space.sites=[code, code]", "each site must be named once, and 'code' is not"),
         ("space.sites=[cod]", "space.sites names 'cod', but the sites of this network are h0, thin, code"),
         ("space.max_sites=0", "space.max_sites is 0, but it must be greater than or equal to 1"),
@@ -160,3 +161,7 @@ def test_a_mapping_that_no_file_could_hold_is_refused() -> None:
     content["plan"]["self"] = content
     refused("is nested deeper than", content)
     refused("1 is no key: a key is text", {1: 2})  # type: ignore[dict-item]
+
+
+def test_a_site_that_is_a_number_need_not_be_quoted() -> None:
+    assert Space.model_validate({"sites": [1, "2.0", "code"]}).sites == ("1", "2.0", "code")

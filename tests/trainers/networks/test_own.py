@@ -52,7 +52,7 @@ def test_sites_come_from_a_forward_pass_under_the_modules_names_or_the_users() -
     assert sites_of(TASKS["gan"], gan(SHARED)) == {"act": (8, 4, 4)}
     assert sites_of(TASKS["gan"], gan(CONDITIONAL)) == {"h0": (64, 1, 1), "code": (4, 8, 8)}
     assert sites_of(TASKS["dip"], dip(HOURGLASS)) == {"2": (6, 10, 10), "5": (6, 5, 5), "8": (6, 20, 20)}
-    named = HOURGLASS | {"names": {"code": "8", "low": "4"}}
+    named = HOURGLASS | {"names": {"code": 8, "low": "4"}}  # as YAML reads them
     assert sites_of(TASKS["dip"], dip(named)) == {"low": (6, 5, 5), "code": (6, 20, 20)}
 
 
