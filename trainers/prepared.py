@@ -5,7 +5,6 @@ there. Whoever needs one asks for it with the way to make it; who comes second w
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from trainers.settings import Mistake
@@ -114,6 +114,13 @@ def keep(name: str, content: bytes) -> None:
             temporary.unlink()
 
 
+def keep_if_absent(name: str, content: bytes) -> None:
+    """`keep` unless a file of that name is there, whatever it holds: somebody may be reading it."""
+    with _alone(path_of(name)):
+        if sha256_of(name) is None:
+            keep(name, content)
+
+
 def versions(*packages: str) -> dict[str, str]:
     """The installed versions of packages, by the names that pip knows, for a key of `made_once`.
 
@@ -177,17 +184,16 @@ def _read(path: Path) -> bytes | None:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Within it, this process alone makes the file; the kernel lets go when the process dies."""
+    lock = FileLock(path.with_suffix(".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "ab")  # noqa: SIM115, closed below
+        lock.acquire()
     except OSError as error:
-        raise _unusable(path, "written", error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise _unusable(path, "locked", error) from error
+        raise _unusable(path, "locked", error) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _unusable(path: Path, verb: str, error: OSError) -> RuntimeError:

@@ -1,13 +1,12 @@
 """Data sets by name: scikit-learn's digits, and torchvision's MNIST, Fashion-MNIST and CIFAR-10."""
 
-import fcntl
 import gzip
 import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from trainers.settings import Mistake
@@ -154,13 +154,16 @@ def _missing(data: str, looked: list[str], what: str) -> Mistake:
 @contextmanager
 def _alone(data: str, root: Path) -> Iterator[None]:
     """Within it, no other process fetches that data set into root."""
-    with ExitStack() as stack:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(open(root / f".{data}.lock", "w")), fcntl.LOCK_EX)
-        except OSError as error:
-            raise _not_fetched(data, root, error) from error
+    lock = FileLock(root / f".{data}.lock")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _not_fetched(data, root, error) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _fetched(data: str, source: type[Source], root: Path) -> Source:

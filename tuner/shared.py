@@ -5,6 +5,8 @@ Its names and SHA-256 stand in the frozen spec and, through the plan, in every c
 """
 
 import hashlib
+import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -51,11 +53,18 @@ def checked(spec: "StudySpec", storage: Storage) -> None:
         Mistake: it is not, so every trial to come would be refused; or nobody has its files any more.
     """
     if spec.prepared:
-        for name, digest in _files(spec.prepared).items():
-            _taken(name, digest, storage)
-        plan = spec.plan_with({}, {})
-        plan.refuse_another(prepared_of(find_task(spec.task), plan))
-        bring(spec.prepared, storage)
+        before = os.environ.get(cache.PLACE)
+        try:
+            _keep_apart(spec.prepared)
+            for name, digest in _files(spec.prepared).items():
+                _taken(name, digest, storage)
+            plan = spec.plan_with({}, {})
+            plan.refuse_another(prepared_of(find_task(spec.task), plan))
+            bring(spec.prepared, storage)
+        finally:
+            os.environ.pop(cache.PLACE, None)
+            if before is not None:
+                os.environ[cache.PLACE] = before
 
 
 def bring(shared: Mapping[str, str], storage: Storage) -> None:
@@ -79,10 +88,14 @@ def bring(shared: Mapping[str, str], storage: Storage) -> None:
 def fetch(shared: Mapping[str, str], storage: Storage) -> None:
     """Bring the files among them from the storage to this machine, as far as it lacks them or has others.
 
+    For a worker's process, which trains for one study: where this machine has a file of the same name with
+    another content, the process keeps its own apart from then on.
+
     Raises:
         OSError: the storage does not have them, or not as they were, as this machine sees it. That is no
             fault of the plan: the trial is tried again, on another machine or once the file is there.
     """
+    _keep_apart(shared)
     for name, digest in _files(shared).items():
         if not _taken(name, digest, storage):
             state = "is damaged" if _stored(name, storage) else "is not there"
@@ -92,6 +105,17 @@ def fetch(shared: Mapping[str, str], storage: Storage) -> None:
             )
 
 
+def _keep_apart(shared: Mapping[str, str]) -> None:
+    """Take a cache folder of its own where the usual one has other content under these names.
+
+    It may be another study's, whose trainings read it now; the folder is named after all of the content.
+    """
+    files = _files(shared)
+    if any(cache.sha256_of(name) not in (None, digest) for name, digest in files.items()):
+        own = _digest(json.dumps(files, sort_keys=True).encode())[:16]
+        os.environ[cache.PLACE] = str(cache.folder() / own)
+
+
 def _taken(name: str, digest: str, storage: Storage) -> bool:
     """Whether this machine has the file, which is brought from the storage where that has it whole."""
     if cache.sha256_of(name) == digest:
@@ -99,8 +123,8 @@ def _taken(name: str, digest: str, storage: Storage) -> bool:
     content = _stored(name, storage)
     if _digest(content) != digest:
         return False
-    cache.keep(name, content)
-    return True
+    cache.keep_if_absent(name, content)
+    return cache.sha256_of(name) == digest
 
 
 def _files(shared: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,8 @@ import fcntl
 import gzip
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +80,38 @@ def test_idx_files_are_fetched_once_even_by_two_at_a_time(
     assert sorted(server.asked) == alone
     assert is_what_was_written(load("mnist", root=root, size=28))
     assert is_what_was_written(load("mnist", root=root, download=True, size=28))
+    assert sorted(server.asked) == alone
+
+
+FETCH = """
+import sys
+from torchvision.datasets import MNIST
+from trainers.datasets import load
+MNIST.mirrors, MNIST.resources = [sys.argv[1]], eval(sys.argv[2])
+print(flush=True)
+sys.stdin.readline()
+print(len(load("mnist", root=sys.argv[3], download=True, size=28)))
+"""
+
+
+def test_two_processes_fetch_idx_files_once(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_mnist(server, tmp_path / "served", monkeypatch)
+    load("mnist", root=str(tmp_path / "alone"), download=True, size=28)
+    alone = sorted(server.asked)
+    server.asked.clear()
+    command = [sys.executable, "-c", FETCH, address(server), repr(MNIST.resources), str(tmp_path / "root")]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None and process.stdout.readline() == "\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0] and len(set(said)) == 1
     assert sorted(server.asked) == alone
 
 

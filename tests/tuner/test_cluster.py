@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ import pytest
 import walking
 import yaml
 from raylets import Raylets
-from tracked import Server, runs
+from tracked import Server, free_port, runs
 
+from trainers.settings import Mistake
+from tuner.cluster import check, cluster
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.study import open_study
@@ -150,3 +153,32 @@ def test_a_lost_node_costs_a_step_and_a_new_one_gets_work(
     moved = [names(row) for row in first.rows() if "w2" in names(row)]
     assert any(len(nodes) == 2 for nodes in moved), moved
     assert holds(raylets) == [["head", "w1", "w3"], [], [], []]
+
+
+@pytest.mark.parametrize(
+    "address", ["here", "10.0.0.4", "10.0.0.4:", "10.0.0.4:99999", "http://10.0.0.4:6379"]
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(Mistake, match=f"^the address is '{address}', but it must be auto or HOST:PORT"):
+        check(address)
+
+
+def test_a_port_where_nothing_listens_is_refused() -> None:
+    with pytest.raises(Mistake, match=r"^no Ray runs at 127\.0\.0\.1:\d+ \(Connection refused\): start one"):
+        check(f"127.0.0.1:{free_port()}")
+
+
+def test_a_port_where_something_else_listens_is_refused() -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        with pytest.raises(Mistake, match=r"^no Ray cluster answers at \S+, where something else"):
+            check(f"127.0.0.1:{other.getsockname()[1]}")
+
+
+def test_rays_client_is_refused_with_the_reason() -> None:
+    with (
+        pytest.raises(Mistake, match="a study is driven from a node of its cluster"),
+        cluster("ray://head:10001"),
+    ):
+        pass

@@ -15,8 +15,6 @@ from trainers.settings import L0, L1, Mistake
 from tuner.queue import Queue, drain
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.sections import Resources
-from tuner.slots import slots_of
 from tuner.spec import StudySpec, freeze, load_spec
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -255,32 +253,6 @@ def test_without_proposing_only_what_is_open_is_run(tmp_path: Path) -> None:
     record.add("confirmation", seed=1000, settings={"code": L1(weight=0.1)}, pair=0)
     go(record, tmp_path, propose=False)
     assert [row.state for row in record.rows()] == ["COMPLETE", "COMPLETE"]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "asked", "fit"),
-    [
-        ([{"CPU": 8, "GPU": 2}], {"gpu": 0.4}, 4),  # not 5: no trial lies across two GPUs
-        ([{"CPU": 16, "GPU": 1}], {"gpu": 0.1}, 10),
-        ([{"CPU": 64, "GPU": 1}], {"gpu": 1 / 3}, 3),
-        ([{"CPU": 64, "GPU": 2}], {"gpu": 0.6}, 2),
-        ([{"CPU": 64, "GPU": 4}], {"gpu": 1}, 4),
-        ([{"CPU": 4, "GPU": 2}], {"gpu": 0.25, "cpu": 2}, 2),  # the CPUs are what is short
-        ([{"CPU": 4}, {"CPU": 4, "GPU": 1}], {"gpu": 0.5}, 2),
-        ([{"CPU": 3}, {"CPU": 3}], {"cpu": 2}, 2),
-        ([{"CPU": 4}, {"memory": 1.0}], {}, 4),
-        ([{"CPU": 4}], {"concurrent": 3}, 3),
-    ],
-)
-def test_trials_that_fit_are_counted_for_each_node_and_gpu(
-    nodes: list[dict[str, float]], asked: dict[str, Any], fit: int
-) -> None:
-    assert slots_of(nodes, Resources(**asked)) == fit
-
-
-def test_where_no_node_has_a_gpu_none_fits() -> None:
-    with pytest.raises(Mistake, match=r"asks for 1 CPUs and 0\.5 GPUs and the largest node has 4 and 0"):
-        slots_of([{"CPU": 4}], Resources(gpu=0.5))
 
 
 def test_more_than_any_node_has_is_refused_with_both_numbers(tmp_path: Path) -> None:

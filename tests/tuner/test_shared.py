@@ -83,9 +83,28 @@ def test_a_worker_that_lacks_a_file_fetches_it_before_it_trains(
     trial = opened(spec, storage)
     assert trial.step() == {"step": 3, "metrics": {"score": 4.0, "beside": 8.0, "other": 0.0}}
     trial.close()
-    assert [path.name for path in there.iterdir()] == [file_of(spec)]
+    assert [path.name for path in there.glob("*.npz")] == [file_of(spec)]
     assert (there / file_of(spec)).read_bytes() == (cache / file_of(spec)).read_bytes()
     assert (tmp_path / "made.txt").read_text() == "made\n"  # and the worker made none
+
+
+def test_two_studies_on_one_machine_leave_each_others_files_alone(
+    tmp_path: Path, storage: Storage, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(tmp_path)
+    bring(spec.prepared, storage)
+    there = elsewhere(tmp_path / "worker", monkeypatch)
+    there.mkdir()
+    (there / file_of(spec)).write_bytes(b"another study's, read at this moment")
+    fetch(spec.prepared, storage)
+    assert prepared.folder().parent == there
+    assert (prepared.folder() / file_of(spec)).read_bytes() == (cache / file_of(spec)).read_bytes()
+    fetch(spec.prepared, storage)
+    assert prepared.folder().parent == there
+    elsewhere(there, monkeypatch)
+    checked(spec, storage)
+    assert prepared.folder() == there
+    assert (there / file_of(spec)).read_bytes() == b"another study's, read at this moment"
 
 
 def test_a_worker_that_has_another_file_takes_the_studys(

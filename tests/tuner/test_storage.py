@@ -61,6 +61,51 @@ def test_an_addresss_local_folder_is_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_checkpoint_reaches_an_address_before_the_next_evaluation(tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/trials")
+    folder = storage.open("7")
+    mirror = storage.mirror("7", folder)
+    (folder / "log.txt").write_text("words alone are not worth a copy")
+    (folder / "checkpoint.pt").write_bytes(b"saved by the clock")
+    copied = tmp_path / "trials" / "7" / "checkpoint.pt"
+    while not copied.exists():  # the thread copies it, or this never ends
+        pass
+    assert copied.read_bytes() == b"saved by the clock"
+    mirror.close()
+    storage.close(folder)
+
+
+def test_only_what_has_changed_is_copied_again(tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/trials")
+    folder = storage.open("7")
+    mirror = storage.mirror("7", folder)
+    (folder / "a.bin").write_bytes(b"a")
+    mirror.keep()
+    copied = tmp_path / "trials" / "7" / "a.bin"
+    copied.unlink()
+    mirror.keep()
+    assert not copied.exists()
+    (folder / "a.bin").write_bytes(b"another")
+    mirror.keep()
+    assert copied.read_bytes() == b"another"
+    mirror.close()
+
+
+def test_a_place_is_known_by_its_studys_mark(storage: Storage) -> None:
+    assert not storage.is_marked("u1")
+    storage.mark("u1")
+    assert storage.is_marked("u1") and not storage.is_marked("u2")
+
+
+def test_small_files_are_written_read_and_removed(storage: Storage) -> None:
+    assert storage.read("check/a") is None
+    storage.write("check/a", b"x")
+    assert storage.read("check/a") == b"x"
+    storage.remove("check")
+    storage.remove("check")
+    assert storage.read("check/a") is None
+
+
 def test_check_and_delete(storage: Storage, tmp_path: Path) -> None:
     storage.check()
     folder = storage.open("1")

@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from trainers.settings import Mistake
 from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import freeze, load_spec
-from tuner.trial import MachineFault, OpenTrial, OutOfMemory, fault_of_machine, why_it_failed
+from tuner.storage import Storage
+from tuner.trial import (
+    MachineFault,
+    OpenTrial,
+    OutOfMemory,
+    fault_of_machine,
+    lost_its_node,
+    refuse_another_place,
+    why_it_failed,
+)
 
 
 @contextlib.contextmanager
@@ -28,6 +37,53 @@ def opened(folder: Path, how: str) -> Iterator[OpenTrial]:
     assert trial.step()["step"] == 30
     yield trial
     trial.close()
+
+
+@pytest.mark.parametrize(
+    ("left", "afresh"),
+    [
+        ({}, False),
+        ({"log.txt": ""}, False),
+        ({"log.txt": "7 on a, process 1"}, True),
+        ({"log.txt": "7 on a, process 1", "pictures/30-output.png": "x"}, True),
+        ({"log.txt": "7 on a, process 1", "pictures/30-output.png": "x", "checkpoint.pt": "x"}, False),
+        ({"log.txt": "7 on a, process 1", ".checkpoint.pt-12-ab": "cut off"}, True),
+    ],
+)
+def test_a_trial_begins_again_where_it_was_begun_and_left_no_state(
+    tmp_path: Path, left: dict[str, str], afresh: bool
+) -> None:
+    for name, content in left.items():
+        (tmp_path / "0" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "0" / name).write_text(content)
+    with opened(tmp_path, "") as trial:
+        assert trial.afresh is afresh
+
+
+def test_a_machine_that_does_not_see_the_studys_storage_is_at_fault(tmp_path: Path) -> None:
+    job = {"storage": str(tmp_path / "trials"), "study": "u1"}
+    with pytest.raises(
+        MachineFault, match=r"^the node \S+ does not reach the storage '.*trials' \(it does not"
+    ):
+        refuse_another_place(job)
+    assert not (tmp_path / "trials").exists()
+    Storage(job["storage"]).mark("u1")
+    refuse_another_place(job)
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (ActorUnavailableError("Socket closed", None), True),
+        (RayActorError(error_msg="The actor died because its node has died. Node Id: 12"), True),
+        (RayActorError(error_msg="The actor's worker process has died", preempted=True), True),
+        (RayActorError(error_msg="The actor's worker process has died"), False),
+        (RuntimeError("its node has died"), False),
+        (None, False),
+    ],
+)
+def test_a_lost_node_is_told_from_a_process_that_died(error: Exception | None, lost: bool) -> None:
+    assert lost_its_node(error) is lost
 
 
 @pytest.mark.parametrize("how", ["memory", "torch memory", "cuda memory", "behind"])

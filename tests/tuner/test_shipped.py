@@ -1,0 +1,61 @@
+"""What a cluster's workers get from the driver."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuner.shipped import OURS, shipped
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder on the path: a module that imports another, a package, and what nobody imports."""
+    (tmp_path / "shipped_task.py").write_text("import shipped_nets\nTASK = 1\n")
+    (tmp_path / "shipped_nets.py").write_text("")
+    (tmp_path / "shipped_other.py").write_text("")
+    (tmp_path / "shipped_package" / "deep").mkdir(parents=True)
+    for place in ("", "deep"):
+        (tmp_path / "shipped_package" / place / "__init__.py").write_text("")
+    (tmp_path / "data.bin").write_bytes(b"large")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def beyond(*spec: object) -> set[Path]:
+    found = shipped(*spec)
+    assert len(set(found)) == len(found)
+    return set(found) - {ROOT / name for name in OURS}
+
+
+def test_this_program_always_comes_along() -> None:
+    assert shipped("dip", {"image": "astronaut", "storage": "s3://bucket/a:b"}) == [
+        ROOT / name for name in OURS
+    ]
+
+
+def test_a_module_comes_with_what_lies_beside_it_and_is_imported(folder: Path) -> None:
+    assert beyond("shipped_task:TASK") == {folder / "shipped_task.py"}
+    importlib.import_module("shipped_task")
+    assert beyond("shipped_task:TASK") == {folder / "shipped_task.py", folder / "shipped_nets.py"}
+    for name in ("shipped_task", "shipped_nets"):
+        del sys.modules[name]
+
+
+def test_a_package_comes_whole_wherever_the_spec_names_it(folder: Path) -> None:
+    plan = {"networks": [{"kind": "shipped_package.deep:factory"}]}
+    assert beyond("gan", plan) == {folder / "shipped_package"}
+
+
+def test_an_installed_module_comes_alone() -> None:
+    import yaml
+
+    assert beyond("yaml.nodes:Node") == {Path(yaml.__file__).resolve().parent}
+
+
+@pytest.mark.parametrize("name", ["no_such_module:x", "sys:path", "trainers.tasks:TASKS"])
+def test_what_is_not_there_or_is_there_anyway_is_left_out(name: str) -> None:
+    assert beyond(name) == set()
