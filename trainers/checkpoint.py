@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import torch
 
+from trainers.settings import Mistake
+
 FILE = "checkpoint.pt"
 _HEADER = b"sparsity-tuner checkpoint 1 sha256 "  # then the digest of all that follows the line
 
@@ -16,6 +18,7 @@ _HEADER = b"sparsity-tuner checkpoint 1 sha256 "  # then the digest of all that 
 def save(folder: str | os.PathLike[str], state: dict[str, Any]) -> Path:
     """Put the state (tensors, numbers, texts, and dicts and lists of them) in place of what folder holds.
 
+    A Mistake where it holds anything else, which could not be loaded again: reading it would run code.
     A kill at any moment leaves the old file or the new one. The temporary name is the process's own: after a
     kill of the driver its worker may still be writing while the next one starts.
     """
@@ -23,6 +26,13 @@ def save(folder: str | os.PathLike[str], state: dict[str, Any]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    buffer.seek(0)
+    strange = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
+    if strange:
+        raise Mistake(
+            f"the state to save holds a {strange[0]}, but it must hold tensors, Python's own numbers, texts, "
+            "and dicts and lists of them: turn it into such in state_dict"
+        )
     body = buffer.getbuffer()
     temporary = target.with_name(f".{FILE}-{os.getpid()}-{uuid4().hex}")
     try:

@@ -74,7 +74,7 @@ class OwnPrior(OwnNetwork):
 
 Network = Annotated[
     Annotated[SkipNetwork, Tag("skip")] | Annotated[OwnPrior, Tag(OWN)],
-    Discriminator(lambda network: kind_of(network, (SkipNetwork,), "dip")),
+    Discriminator(lambda network: kind_of(network, (SkipNetwork,), "dip", "plan.network")),
     BeforeValidator(from_name),
 ]
 
@@ -113,15 +113,15 @@ class DipOptions(Frozen):
 
 def sites(plan: Plan) -> dict[str, tuple[int, int, int]]:
     """The sites of the plan's network with their (C, H, W), for its picture."""
-    return dict(_sites(plan.options.model_dump_json()))
+    options = DipOptions.model_validate(plan.options)
+    return options.network.sites(*_sides(options.image, options.size))
 
 
 @lru_cache(maxsize=64)
-def _sites(options: str) -> dict[str, tuple[int, int, int]]:
-    """Cached, because a search asks once a proposal and only the settings differ between proposals."""
-    dip = DipOptions.model_validate_json(options)
-    height, width, _ = images.load(dip.image, size=dip.size, grey=dip.grey).shape
-    return dip.network.sites(height, width)
+def _sides(image: str, size: int | None) -> tuple[int, int]:
+    """Cached, because a search asks once a proposal, and a picture takes time to read."""
+    height, width, _ = images.load(image, size=size, grey=True).shape
+    return height, width
 
 
 def prepare(plan: Plan) -> dict[str, str]:
@@ -132,9 +132,8 @@ def prepare(plan: Plan) -> dict[str, str]:
     options = DipOptions.model_validate(plan.options)
     clean = images.load(options.image, size=options.size, grey=options.grey)
     if isinstance(options.network, OwnPrior):
-        from trainers.networks.own import OwnRestorer  # torch, and what the user's module imports
+        from trainers.networks.build import check_restorer  # torch, and what the user's module imports
 
-        OwnRestorer(options.network, clean.shape[2]).check(
-            *(options.network.padded(n) for n in clean.shape[:2])
-        )
+        height, width = (options.network.padded(side) for side in clean.shape[:2])
+        check_restorer(options.network, (clean.shape[2], height, width))
     return {"picture": images.fingerprint(clean)}

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainers import datasets
 from trainers import scores as scoring
 from trainers.drawing import Drawing, at_once, estimate_norms
-from trainers.gan_options import GanOptions
+from trainers.gan_options import GanOptions, OwnPair
 from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
-from trainers.networks.build import build_pair
+from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
 from trainers.settings import Mistake
@@ -76,10 +76,8 @@ def prepare(plan: Plan) -> dict[str, str]:
     _load.cache_clear()  # a folder may have changed since another study
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
-    form = PictureForm(options.size, whole.images.shape[1], whole.classes)
-    build_pair(
-        options.network, form, generator=torch.Generator()
-    )  # refused before the first trial, if at all
+    if isinstance(options.network, OwnPair):
+        check_pair(options.network, PictureForm(options.size, whole.images.shape[1], whole.classes))
     return {"data": whole.fingerprint(), **scoring.prepare(options, whole)}
 
 
@@ -219,7 +217,13 @@ class GanTraining(Training):
 
     def to_score(self) -> tuple[Generator, Attached]:
         """A copy of the generator with its regularizers, of averaged weights where the plan asks for them."""
-        scored, seen = copy.deepcopy((self.generator, self.attached))
+        # Of what a forward pass leaves in a module, a weight under spectral norm say, the value is enough:
+        # torch does not copy the graph behind it.
+        left = (value for module in self.generator.modules() for value in vars(module).values())
+        values = {
+            id(one): one.detach().clone() for one in left if isinstance(one, Tensor) and not one.is_leaf
+        }
+        scored, seen = copy.deepcopy((self.generator, self.attached), values)
         scored.requires_grad_(False)
         if self.average:
             for weight, mean in zip(scored.parameters(), self.averaged, strict=True):

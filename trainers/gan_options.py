@@ -99,14 +99,18 @@ _OURS: tuple[type[Frozen], ...] = (DcganNetwork, SnganNetwork)
 
 def _kind(network: Any) -> str:
     """Which model an entry means; `{width: 16}` is a dcgan."""
-    return kind_of(network, _OURS, "gan")
+    return kind_of(network, _OURS, "gan", "plan.network")
+
+
+def _kind_of_judge(network: Any) -> str:
+    return kind_of(network, _OURS, "gan", "plan.network.discriminator")
 
 
 Judge = Annotated[
     Annotated[DcganNetwork, Tag("dcgan")]
     | Annotated[SnganNetwork, Tag("sngan")]
     | Annotated[OwnModule, Tag(OWN)],
-    Discriminator(_kind),
+    Discriminator(_kind_of_judge),
     BeforeValidator(from_name),
 ]
 
@@ -122,11 +126,15 @@ class OwnPair(OwnNetwork):
         description="dcgan's or sngan's, or a factory of one of your own: N×C×S×S → N scores",
     )
 
+    def inputs(self) -> tuple[tuple[int, ...], ...] | None:
+        """The shapes in which the generator may take a latent vector; None: as it says itself."""
+        return None if self.latent is None else ((self.latent,), (self.latent, 1, 1))
+
     def sites(self, size: int) -> Sites:
         """The generator's sites with their (C, H, W), found by a forward pass."""
         from trainers.networks.own import sites  # torch, and what the user's module imports
 
-        return sites(self, None if self.latent is None else ((self.latent,), (self.latent, 1, 1)))
+        return sites(self, self.inputs())
 
 
 Network = Annotated[

@@ -1,6 +1,5 @@
 """Where regularizers may sit in a network that a user brings: the activations that a later layer reads."""
 
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,26 +24,13 @@ _PICTURES = ("input_channels", "in_channels")
 _SHAPES = ("input_shape", "shape")
 _LABELS = ("labels", "label", "y")  # arguments of a forward pass that take classes
 _SIDE = 64
-_WAY = "give its input with --input C,H,W, or --input L for a vector"
-
-
-def imported(name: str) -> Any:
-    """What "module:attribute" names; whatever goes wrong while its module is imported is a Mistake."""
-    module, _, attributes = name.partition(":")
-    try:
-        thing: Any = importlib.import_module(module)
-        for attribute in attributes.split("."):
-            thing = getattr(thing, attribute)
-        return thing
-    except Exception as error:
-        raise Mistake(
-            f"{name!r} cannot be imported ({_told(error)}): it must be module:attribute and name a Task, "
-            "an nn.Module, or a factory of one, in a module on the Python path"
-        ) from error
+_WAY = "say what it takes, to `layers` by --input C,H,W (L: a vector), in a study by plan.network"
 
 
 def built(name: str, thing: Any, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """The network that an instance, a class or a factory stands for; these are called with the arguments."""
+    if isinstance(thing, nn.Module) and arguments:
+        raise Mistake(f"{name!r} is a network and takes no arguments: name its class, or what makes it")
     if not isinstance(thing, nn.Module) and callable(thing):
         try:
             thing = thing(**(arguments or {}))
@@ -120,22 +106,35 @@ def candidates(
     raise Mistake(f"a {type(network).__name__} fails ({'; '.join(errors)}): {_WAY}")
 
 
-def run(network: nn.Module, shape: Shape) -> Any:
-    """What the network gives for zeros, of class 0, in evaluation mode; it is left as it was."""
+@contextmanager
+def looking(network: nn.Module) -> Iterator[None]:
+    """Within it, the network is in evaluation mode and takes no gradients; it is left as it was."""
     modes = {module: module.training for module in network.modules()}
-    label = label_argument(network)
-    classes = {} if label is None else {label: torch.zeros(1, dtype=torch.int64)}
+    network.eval()
     try:
         with torch.no_grad():
-            return network.eval()(torch.zeros(1, *shape), **classes)
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
+def _run(network: nn.Module, shape: Shape) -> None:
+    label = label_argument(network)
+    classes = {} if label is None else {label: torch.zeros(1, dtype=torch.int64)}
+    with looking(network):
+        network(torch.zeros(1, *shape), **classes)
+
+
+def first_tensor(output: Any) -> Any:
+    """The picture, or the activation, where a module gives more than that."""
+    return output[0] if isinstance(output, list | tuple) and output else output
+
+
 def label_argument(network: nn.Module) -> str | None:
     """The argument of the network that takes the classes of a batch; None where it takes none."""
-    return next((name for name in inspect.signature(network.forward).parameters if name in _LABELS), None)
+    _, *others = [*inspect.signature(network.forward).parameters] or [""]  # the first is the input itself
+    return next((name for name in others if name in _LABELS), None)
 
 
 def _found(network: nn.Module, shape: Shape) -> dict[str, list[Shape]]:
@@ -150,7 +149,7 @@ def _found(network: nn.Module, shape: Shape) -> dict[str, list[Shape]]:
     with _watched(activated, seen):
         hooks = [module.register_forward_pre_hook(read) for module in readers]
         try:
-            run(network, shape)
+            _run(network, shape)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -163,7 +162,7 @@ def _found(network: nn.Module, shape: Shape) -> dict[str, list[Shape]]:
 
 
 def _named(network: nn.Module, shape: Shape, names: Mapping[str, str]) -> dict[str, list[Shape]]:
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     for site, name in names.items():
         if name not in modules:
             raise Mistake(
@@ -172,7 +171,7 @@ def _named(network: nn.Module, shape: Shape, names: Mapping[str, str]) -> dict[s
             )
     seen: dict[str, list[Shape]] = {}
     with _watched({site: modules[name] for site, name in names.items()}, seen):
-        run(network, shape)
+        _run(network, shape)
     idle = [site for site in names if site not in seen]
     if idle:
         raise Mistake(
@@ -187,7 +186,7 @@ def _watched(modules: Mapping[str, nn.Module], seen: dict[str, list[Shape]]) -> 
     """Within it, the shapes of what each of the modules gives go to `seen`, in order of execution."""
 
     def watch(name: str, module: nn.Module, given: Any, output: Any) -> None:
-        first = output[0] if isinstance(output, list | tuple) and output else output
+        first = first_tensor(output)
         if isinstance(first, Tensor) and first.dim() > 1:
             seen.setdefault(name, []).append(tuple(first.shape[1:]))
 

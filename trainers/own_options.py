@@ -1,5 +1,6 @@
 """A network of the user's own in a plan: named as module:factory, imported when it is built. No torch."""
 
+import importlib
 import re
 import reprlib
 from collections.abc import Mapping
@@ -14,6 +15,24 @@ OWN = "module:factory"  # stands in messages, and in pydantic's unions, for all 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
+def imported(name: str, key: str) -> Any:
+    """What "package.module:attribute" names; whatever goes wrong on the way is a Mistake, told of `key`."""
+    module, _, attributes = name.partition(":")
+    try:
+        thing: Any = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            thing = getattr(thing, attribute)
+        return thing
+    except Mistake:
+        raise
+    except Exception as error:  # whatever a user's module does while it is imported
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise Mistake(
+            f"{key} is {name!r}, but it cannot be imported ({told}): make `import {module}` work where you "
+            "stand, and name what is in it"
+        ) from error
+
+
 # Modules of an nn.Sequential are named by numbers, which a file need not quote.
 Name = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 
@@ -22,6 +41,7 @@ class OwnModule(Frozen):
     """What a function of the user's makes: an nn.Module, anew at each call."""
 
     TAG: ClassVar[str] = OWN
+    KEY: ClassVar[str] = "plan.network.discriminator"  # where it stands in a study's file
 
     kind: str = Field(description="the function that makes it, as package.module:factory")
     arguments: dict[str, JsonValue] = Field(
@@ -39,6 +59,8 @@ class OwnModule(Frozen):
 class OwnNetwork(OwnModule):
     """A generator with sites."""
 
+    KEY: ClassVar[str] = "plan.network"
+
     output: Literal["none", "sigmoid", "tanh"] = Field(
         default="none", description="what is put behind it: none where it ends in the pictures' range itself"
     )
@@ -46,21 +68,28 @@ class OwnNetwork(OwnModule):
         default={}, description="site: module, as {code: layers.5}; empty: each candidate by its own name"
     )
 
+    @field_validator("names")
+    @classmethod
+    def _sites(cls, names: dict[str, str]) -> dict[str, str]:
+        for site in names:
+            if not site or "|" in site or site == "extras":
+                raise ValueError(f"{site!r} cannot name a site: not empty, not 'extras', and without '|'")
+        return names
 
-def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str) -> str:
-    """The tag of the model that an entry `network` means; one without a kind is the first of those known."""
+
+def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str, key: str) -> str:
+    """The tag of the model that the entry at `key` means; one without a kind is the first of those known."""
     kinds = [str(one.model_fields["kind"].default) for one in known]
     if not isinstance(network, Mapping | Frozen):
         raise Mistake(
-            f"plan.network is {reprlib.repr(network)}, but it is a section: "
-            f"write for example {{kind: {kinds[-1]}}}"
+            f"{key} is {reprlib.repr(network)}, but it is a section: write for example {{kind: {kinds[-1]}}}"
         )
     kind = network.get("kind", kinds[0]) if isinstance(network, Mapping) else getattr(network, "kind", None)
     if isinstance(kind, str) and ":" in kind:
         return OWN
     if kind not in kinds:
         raise Mistake(
-            f"plan.network.kind is {reprlib.repr(kind)}, but the networks of task {task} are "
+            f"{key}.kind is {reprlib.repr(kind)}, but the networks of task {task} are "
             f"{', '.join(kinds)}, or one of your own as {OWN}"
         )
     return str(kind)

@@ -1,6 +1,5 @@
 """Ways of training by name: ours, and a user's own as "module:attribute". No torch at import."""
 
-import importlib
 import os
 import random
 import reprlib
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from trainers import dip_options, gan_options
 from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
-from trainers.own_options import OwnModule
+from trainers.own_options import OwnModule, imported
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
@@ -167,27 +166,13 @@ def find_task(name: str) -> Task:
     """A task of ours by name, or a user's own by "module:attribute", which is imported."""
     if name in TASKS:
         return TASKS[name]
-    module, colon, attribute = name.partition(":")
-    if not (colon and module and attribute):
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
         raise Mistake(
             f"task is {name!r}, but the known tasks are {', '.join(TASKS)}; "
             "one of your own is written module:attribute"
         )
-    try:
-        task = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise Mistake(
-            f"task is {name!r}, but it cannot be imported ({error}): "
-            "it must name a Task in a module on the Python path"
-        ) from error
-    except Mistake:
-        raise
-    except Exception as error:  # whatever the user's module does while it is imported
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise Mistake(
-            f"task is {name!r}, but its module fails while it is imported ({told}): "
-            f"mend it until `import {module}` works"
-        ) from error
+    task = imported(name, "task")
     if not isinstance(task, Task):
         raise Mistake(
             f"task is {name!r}, but that is a {type(task).__name__}: it must be a trainers.tasks.Task"

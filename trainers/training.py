@@ -189,7 +189,16 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _packed(evaluation: Evaluation) -> dict[str, Any]:
     pictures = {name: torch.from_numpy(pixels) for name, pixels in evaluation.pictures.items()}
-    return {"step": evaluation.step, "metrics": dict(evaluation.metrics), "pictures": pictures}
+    metrics = {name: _number(value) for name, value in evaluation.metrics.items()}
+    return {"step": evaluation.step, "metrics": metrics, "pictures": pictures}
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy's or PyTorch's as Python's own, which a checkpoint can hold; else what it is."""
+    try:
+        return value if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _unpacked(entry: dict[str, Any]) -> Evaluation:

@@ -121,7 +121,7 @@ def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", fol
         raise RuntimeError(f"the training ended before step {plan.steps}")
     for site in plan.settings:
         attained = [
-            f"{key.partition('.')[2]} {value:.3g}" for key, value in last.metrics.items() if _of(key, site)
+            f"{key.rpartition('.')[2]} {value:.3g}" for key, value in last.metrics.items() if _of(key, site)
         ]
         print(f"{site}: {', '.join(attained)}")
     if not math.isfinite(last.metrics[metric]):
@@ -151,12 +151,12 @@ def layers(network: str, shape: str | None, overrides: Sequence[str]) -> None:
 
     MODULE:NAME is a Task of your own, an nn.Module, or a factory of one.
     """
-    from trainers.layers import imported
+    from trainers.own_options import imported
     from trainers.tasks import TASKS, Task, find_task, make_plan, network_of, networks_of, sites_of
     from tuner.tables import sites_table
 
     own = ":" in network and not Path(network).exists()
-    if own and not isinstance(thing := imported(network), Task):
+    if own and not isinstance(thing := imported(network, "NETWORK"), Task):
         _show_candidates(network, thing, shape, overrides)
         return
     if shape is not None:

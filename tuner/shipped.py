@@ -1,5 +1,6 @@
 """What a cluster's workers get from the driver: this program, and the modules that a spec names."""
 
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -10,24 +11,28 @@ from pathlib import Path
 from typing import Any
 
 OURS = ("trainers", "search_spaces", "tuner")
-_NAMED = re.compile(r"([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # module:attribute
+_NAMED = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")  # module:attribute
 
 
 def shipped(*spec: object) -> list[Path]:
     """Folders of packages, and single files: of this program, and of each `module:attribute` in the spec.
 
-    With a user's module come those that lie beside it and are imported already, for it may need them; never
-    the whole folder. A module that is installed comes alone, for what it needs is installed too.
+    A user's module is imported, and with it come those that lie beside it and are imported too, for it may
+    need them; never the whole folder. A module that is installed comes alone: what it needs is installed
+    too.
     """
     names = list(OURS)
-    for name in _named(spec):
+    for module in _named(spec):
+        with contextlib.suppress(Exception):  # what is wrong with it is told where it is built
+            importlib.import_module(module)
+        name = module.partition(".")[0]
         names += [name, *_beside(name)]
     files = [path for name in dict.fromkeys(names) for path in _files(name)]
     return list(dict.fromkeys(files))
 
 
 def _named(value: object) -> Iterator[str]:
-    """The top-level modules that are named somewhere in plain data."""
+    """The modules that are named somewhere in plain data."""
     if isinstance(value, str):
         found = _NAMED.fullmatch(value)
         if found:

@@ -70,6 +70,61 @@ def noisy(inputs: int = 8, outputs: int = 3) -> nn.Sequential:
     )
 
 
+class Labelled(nn.Module):
+    """Needs classes, which no picture of Deep Image Prior has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = hourglass()
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.body(x + labels.view(-1, 1, 1, 1))
+
+
+class Tokens(nn.Module):
+    """Its one activation is N×4×6, tokens and not a map."""
+
+    def __init__(self, latent: int = 6) -> None:
+        super().__init__()
+        self.act, self.last = nn.ReLU(), nn.Linear(6, 16)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.last(self.act(z[:, None].expand(-1, 4, -1))).view(-1, 1, 8, 8)
+
+
+def normed(latent: int = 6) -> nn.Module:
+    """Shared's weights under PyTorch's older spectral and weight norm, which keep what they compute."""
+    network = Shared(latent)
+    nn.utils.spectral_norm(network.second)
+    nn.utils.weight_norm(network.last)
+    return network
+
+
+def over_the_batch() -> nn.Module:
+    """One score for a whole batch."""
+    return nn.Sequential(Judge(), Mean())
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(0).view(1)
+
+
+def from_a_picture() -> nn.Module:
+    """Takes pictures, not vectors."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+
+
+def reversing(widths: list[int]) -> nn.Module:
+    """Changes its argument, as some do."""
+    widths.reverse()
+    return hourglass(width=widths[0])
+
+
+def evaluating() -> nn.Module:
+    return hourglass().eval()
+
+
 def nothing() -> None:
     """A factory that forgets to return."""
 

@@ -4,14 +4,17 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from trainers import checkpoint
 from trainers.checkpoint import FILE
+from trainers.settings import Mistake
 
 STATE = {
     "step": 3, "name": "x", "rate": 0.1, "none": None,
@@ -80,7 +83,11 @@ def test_a_file_that_asks_for_code_to_be_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # `save` refuses it, so it is put in by hand
+    monkeypatch.setattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda file: [])
     checkpoint.save(tmp_path, {"step": Runs()})
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError, match=r"torch cannot read it: UnpicklingError"):
         checkpoint.load(tmp_path)
     assert not (tmp_path / "ran").exists()
@@ -138,3 +145,11 @@ def test_a_kill_in_the_middle_leaves_a_whole_file(tmp_path: Path) -> None:
     state = checkpoint.load(tmp_path)
     assert state is not None
     assert state["step"] in (0, 7)
+
+
+@pytest.mark.parametrize("strange", [np.float64(1), np.zeros(2), deque([1])])
+def test_what_could_not_be_loaded_again_is_refused_when_it_is_saved(strange: Any, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"step": 1})
+    with pytest.raises(Mistake, match=r"the state to save holds a \w+\.[\w.]+, but it must hold tensors"):
+        checkpoint.save(tmp_path, {"step": 2, "state": [strange]})
+    assert checkpoint.load(tmp_path) == {"step": 1}

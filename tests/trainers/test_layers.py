@@ -9,7 +9,8 @@ from own_networks import Conditional, Shared
 from small_generator import Generator
 from torch import nn
 
-from trainers.layers import built, candidates, guessed_inputs, imported
+from trainers.layers import built, candidates, guessed_inputs, label_argument
+from trainers.own_options import imported
 from trainers.settings import L0, Mistake
 from trainers.sparsity import attach
 
@@ -56,6 +57,9 @@ def test_named_modules_take_the_place_of_candidates() -> None:
     }
     with pytest.raises(Mistake, match="names has code: third, but the modules of a Shared are first, second"):
         candidates(Shared(), [(6, 1, 1)], {"code": "third"})
+    network = Shared()
+    network.alias = network.second
+    assert candidates(network, [(6, 1, 1)], {"code": "alias"})[1] == {"code": [(4, 8, 8)]}
     with pytest.raises(Mistake, match="names has code: spare, but that module gives no tensor"):
         candidates(idle(), [(6, 1, 1)], {"code": "spare"})
 
@@ -63,6 +67,22 @@ def test_named_modules_take_the_place_of_candidates() -> None:
 def idle() -> nn.Module:
     network = Shared()
     network.spare = nn.ReLU()
+    return network
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "y"])
+def test_classes_go_to_an_argument_of_one_of_three_names_but_never_to_the_first(name: str) -> None:
+    assert label_argument(taking("z", name)) == name
+    assert label_argument(taking("z", "x", name)) == name
+    assert label_argument(taking(name)) is None
+    assert label_argument(taking("z", "c")) is None
+
+
+def taking(*arguments: str) -> nn.Module:
+    """A network whose forward pass takes these."""
+    scope: dict[str, Any] = {"nn": nn}
+    exec(f"class Taking(nn.Module):\n    def forward(self, {', '.join(arguments)}): ...", scope)
+    network: nn.Module = scope["Taking"]()
     return network
 
 
@@ -103,10 +123,13 @@ def test_a_vector_has_sites_too() -> None:
 def test_what_cannot_be_looked_at_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "fails_at_import.py").write_text("1 / 0\n")
-    with pytest.raises(Mistake, match="ZeroDivisionError"):
-        imported("fails_at_import:X")
-    with pytest.raises(Mistake, match="cannot be imported"):
-        imported("small_generator:Nothing")
+    with pytest.raises(Mistake, match=r"network is 'fails_at_import:X', but .*ZeroDivisionError"):
+        imported("fails_at_import:X", "network")
+    with pytest.raises(Mistake, match=r"cannot be imported .*Nothing"):
+        imported("small_generator:Nothing", "network")
+    assert imported("small_generator:Generator.forward", "network") is Generator.forward
+    with pytest.raises(Mistake, match="'x:made' is a network and takes no arguments"):
+        built("x:made", nn.Identity(), {"width": 3})
     with pytest.raises(Mistake, match="without arguments"):
         built("x:needs", lambda width: nn.Linear(width, 1))
     with pytest.raises(Mistake, match=r"called with {'depth': 3} .TypeError.*plan.network.arguments"):

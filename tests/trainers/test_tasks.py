@@ -1,16 +1,21 @@
 """Tasks by name, plans checked against their task, sites and metrics of a plan; a user's own task too."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import BaseModel
+from torch import nn
 
 from trainers import psnr
 from trainers.gan_options import GanOptions
+from trainers.plan import Plan
 from trainers.psnr import LOSS, METRICS
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.tasks import (
@@ -30,6 +35,7 @@ from trainers.tasks import (
     prepared_of,
     sites_of,
 )
+from trainers.training import Evaluation
 
 DIP = TASKS["dip"]
 SMALL = {"size": 48, "network": {"width": 8, "scales": 3}}
@@ -85,7 +91,7 @@ def test_a_users_module_that_fails_is_a_mistake_in_one_sentence(
     (tmp_path / "failing_tasks.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        Mistake, match=rf"task is 'failing_tasks:TASK', but its module fails .*{told}"
+        Mistake, match=rf"task is 'failing_tasks:TASK', but it cannot be imported .*{told}"
     ) as caught:
         find_task("failing_tasks:TASK")
     assert "\n" not in str(caught.value)
@@ -109,6 +115,71 @@ def test_a_users_own_mistake_is_told_as_it_is(tmp_path: Path, monkeypatch: pytes
 def test_a_task_checks_its_parts(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(Mistake, match=told):
         own(**changes)
+
+
+# --- training ---------------------------------------------------------------------------------------
+
+
+class Draws:
+    """Draws from the global generators, and is saved."""
+
+    def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
+        self.network = nn.Linear(2, 2)
+        self.total = 0.0
+
+    def step(self) -> None:
+        self.total += torch.rand(()).item() + np.random.rand() + random.random()
+
+    def evaluate(self) -> dict[str, float]:
+        return {"fid": self.total + self.network.weight.sum().item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.total = state["total"]
+
+
+def evaluations(task: Task, seed: int = 0, **more: Any) -> list[Evaluation]:
+    return list(task.evaluations(make_plan(task, {}, evaluate_at=(2, 4)), seed=seed, **more))
+
+
+def test_a_class_of_four_methods_is_a_training_that_is_saved_and_goes_on(tmp_path: Path) -> None:
+    whole = evaluations(own(train=Draws))
+    assert [one.step for one in whole] == [2, 4]
+    assert evaluations(own(train=Draws), folder=tmp_path) == whole
+    assert evaluations(own(train=Draws), folder=tmp_path) == whole[1:]  # from its checkpoint
+
+
+def test_what_draws_from_a_global_generator_begins_at_the_seed() -> None:
+    first = evaluations(own(train=Draws), seed=2**40)
+    assert evaluations(own(train=Draws), seed=2**40) == first != evaluations(own(train=Draws), seed=1)
+
+
+def test_a_class_that_lacks_a_method_is_refused_with_its_name() -> None:
+    with pytest.raises(
+        Mistake, match="train of task mine is the class Path, which lacks step, evaluate"
+    ):
+        own(train=Path)
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    (None, "train of task mine gives None"),
+    ([{"fid": 1.0}], "gives {'fid': 1.0}, but it must give one trainers.training.Evaluation"),
+])  # fmt: skip
+def test_a_function_that_gives_no_evaluations_is_refused(given: Any, told: str) -> None:
+    with pytest.raises(Mistake, match=told):
+        evaluations(own(train=lambda plan, **_: given))
+
+
+def test_a_plan_puts_its_settings_into_a_network_and_measures_what_is_named() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+    plan = make_plan(own(), {}, settings={"code": L0Inf(k=1)}, evaluate_at=(1,))
+    attached = plan.attach(network, names={"h0": "1", "code": "3"})
+    network(torch.rand(2, 1, 8, 8))
+    assert attached.metrics()["code.density"] <= 0.25
+    assert "h0.density" in attached.metrics()
 
 
 # --- options and extras ----------------------------------------------------------------------------

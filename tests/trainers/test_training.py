@@ -98,6 +98,30 @@ def test_a_value_that_is_not_finite_is_handed_on_as_it_is(tmp_path: Path) -> Non
     assert math.isnan(next(run(Counts(), plan=small_dip(), seed=0, folder=tmp_path)).metrics["psnr"])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_kept_as_pythons_own(kind: Any, tmp_path: Path) -> None:
+    class Measures(Counts):
+        def evaluate(self) -> Any:
+            return {"psnr": kind(2), "half": 0.5}
+
+    whole = list(run(Measures(), plan=small_dip(), seed=0, folder=tmp_path))
+    assert [float(e.metrics["psnr"]) for e in whole] == [2, 2]
+    (again,) = run(Measures(), plan=small_dip(), seed=0, folder=tmp_path)
+    assert again.metrics == {"psnr": 2.0, "half": 0.5} and type(again.metrics["psnr"]) is float
+
+
+@pytest.mark.parametrize("given", [None, 3.0, ({"psnr": 1.0},), ({"psnr": 1.0}, None)])
+def test_an_evaluation_that_is_neither_metrics_nor_a_pair_is_refused(given: Any) -> None:
+    class Measures(Counts):
+        def evaluate(self) -> Any:
+            return given
+
+    with pytest.raises(
+        Mistake, match=r"evaluate of Measures returns .*, but it must return"
+    ):
+        list(run(Measures(), plan=small_dip(), seed=0))
+
+
 @pytest.mark.parametrize(("plan", "seed", "told"), [
     (small_dip(options={"lr": 0.5}), 0, r"plan.options.lr is 0.01 there and 0.5 here"),
     (small_dip(settings={"up0": L0(0.5)}), 0, r"plan.settings.up0.kind is None there and l0 here"),

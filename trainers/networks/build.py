@@ -9,10 +9,11 @@ from trainers.dip_options import OwnPrior, SkipNetwork
 from trainers.gan_options import DcganNetwork, OwnPair, SnganNetwork
 from trainers.networks import dcgan, sngan
 from trainers.networks.draws import DrawFrom
-from trainers.networks.own import OwnDiscriminator, OwnGenerator, OwnRestorer
+from trainers.networks.own import OwnDiscriminator, OwnGenerator, OwnRestorer, refuse_shape, tried
 from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
 from trainers.own_options import OwnModule
+from trainers.sparsity import attach
 
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
 # What generates from latent vectors comes with what judges it.
@@ -33,7 +34,7 @@ def build(
     """
     with DrawFrom(generator):
         if isinstance(config, OwnPrior):
-            return OwnRestorer(config, out_channels)
+            return OwnRestorer(config)
         return NETWORKS[config.kind](config, out_channels)
 
 
@@ -52,12 +53,30 @@ def build_pair(
     """
     judge = config.discriminator if isinstance(config, OwnPair) else config
     with DrawFrom(generator):
-        drawing = (
-            OwnGenerator(config, form) if isinstance(config, OwnPair) else PAIRS[config.kind][0](config, form)
-        )
+        drawing = OwnGenerator(config) if isinstance(config, OwnPair) else PAIRS[config.kind][0](config, form)
         judging = (
             OwnDiscriminator(judge, form)
             if isinstance(judge, OwnModule)
             else PAIRS[judge.kind][1](judge, form)
         )
     return drawing, judging
+
+
+def check_restorer(config: OwnPrior, picture: tuple[int, int, int]) -> None:
+    """Refuse a user's network that does not draw pictures of C×H×W, or whose sites do not fire."""
+    network = build(config, out_channels=picture[0], generator=torch.Generator())
+    seen = attach(network.bare, {}, names=network.names, observe=config.sites(*picture[1:]))
+    drawn = tried(config.kind, network, torch.zeros(1, config.input_channels, *picture[1:]))
+    refuse_shape(config.kind, drawn, (1, *picture), "the picture, padded, has")
+    seen.sparsity()
+
+
+def check_pair(config: OwnPair, form: PictureForm) -> None:
+    """Refuse a user's pair that could not train on such pictures; looked at with two of the last class."""
+    generator, discriminator = build_pair(config, form, generator=torch.Generator())
+    seen = attach(generator.bare, {}, names=generator.names, observe=generator.sites)
+    labels = torch.full((2,), form.classes - 1)
+    drawn = tried(config.kind, generator, torch.zeros(2, generator.latent), labels)
+    refuse_shape(config.kind, drawn, (2, form.channels, form.size, form.size), "two pictures have")
+    seen.sparsity()
+    tried(config.discriminator.kind, discriminator, drawn, labels)

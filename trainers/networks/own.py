@@ -1,5 +1,6 @@
 """Networks that a user brings, made by their factory and dressed as ours."""
 
+import copy
 import json
 from functools import lru_cache
 from typing import Any
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 from trainers.dip_options import OwnPrior
 from trainers.gan_options import OwnPair, Sites
-from trainers.layers import Shape, built, candidates, guessed_inputs, imported, label_argument, run
+from trainers.layers import Shape, built, candidates, first_tensor, guessed_inputs, label_argument, looking
 from trainers.networks import pair
 from trainers.networks.draws import DrawFrom
 from trainers.networks.sited import Sited
-from trainers.own_options import OwnModule, OwnNetwork
+from trainers.own_options import OwnModule, OwnNetwork, imported
 from trainers.settings import Mistake
 
 ENDS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -21,95 +22,104 @@ ENDS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 def made(config: OwnModule) -> nn.Module:
     """A new network by the factory, in training mode; a Mistake where there is none, or it fails."""
-    factory = imported(config.kind)
+    factory = imported(config.kind, f"{config.KEY}.kind")
     if isinstance(factory, nn.Module):
         raise Mistake(
-            f"plan.network.kind is {config.kind!r}, which is one network, but every trial begins with a new "
+            f"{config.KEY}.kind is {config.kind!r}, which is one network, but every trial begins with a new "
             "one: name a function that makes it, or its class"
         )
-    return built(config.kind, factory, config.arguments).train()
+    return built(config.kind, factory, copy.deepcopy(config.arguments)).train()  # it may change what it gets
 
 
 def sites(config: OwnNetwork, inputs: tuple[Shape, ...] | None) -> Sites:
     """The sites of a user's generator with their (C, H, W), for the first of the inputs that it takes.
 
     inputs: shapes without the batch; None: as the network says itself. Vectors N×C are sites of C×1×1; what
-    has other dimensions is none.
+    has other dimensions is none. A module that runs several times has the shape of its first use.
     """
-    names = json.dumps(config.names)
-    return dict(_looked_at(config.kind, json.dumps(config.arguments), names, inputs)[1])
+    return dict(_input_and_sites(config, inputs)[1])
 
 
-@lru_cache(maxsize=16)  # a search asks once a proposal
-def _looked_at(
-    kind: str, arguments: str, names: str, inputs: tuple[Shape, ...] | None
-) -> tuple[Shape, Sites]:
+def _input_and_sites(config: OwnNetwork, inputs: tuple[Shape, ...] | None) -> tuple[Shape, Sites]:
+    text = config.model_dump_json(include={"kind", "arguments", "names"})
+    return _looked_at(text, imported(config.kind, f"{config.KEY}.kind"), inputs)
+
+
+@lru_cache(maxsize=16)  # a search asks once a proposal; by the factory too, for a notebook may define it anew
+def _looked_at(config: str, factory: Any, inputs: tuple[Shape, ...] | None) -> tuple[Shape, Sites]:
+    network_of = OwnNetwork.model_validate_json(config)
     with DrawFrom(torch.Generator()):
-        network = made(OwnModule(kind=kind, arguments=json.loads(arguments)))
-        guessed = inputs or guessed_inputs(network, imported(kind), json.loads(arguments))
-        shape, found = candidates(network, guessed, json.loads(names))
+        network = made(network_of)
+        guessed = inputs or guessed_inputs(network, factory, json.loads(config)["arguments"])
+        shape, found = candidates(network, guessed, network_of.names)
     maps = {name: (*uses[0], 1, 1)[:3] for name, uses in found.items() if len(uses[0]) in (1, 3)}
-    if not maps:
-        raise Mistake(f"{kind!r} has activations, but none of C×H×W: a site is such a one, or a vector")
+    others = [name for name in found if name not in maps]
+    if others and (network_of.names or not maps):
+        told = "×".join(map(str, found[others[0]][0]))
+        raise Mistake(
+            f"the activation {others[0]!r} of {network_of.kind!r} is {told}, but a site is C×H×W or a "
+            "vector: name one that is"
+        )
     return shape, maps  # type: ignore[return-value]  # three numbers each
 
 
-def _picture(output: Any) -> Tensor:
-    """What a generator draws, where it gives more than that."""
-    first: Tensor = output[0] if isinstance(output, list | tuple) else output
-    return first
-
-
-def _check(kind: str, output: Any, shape: Shape, what: str) -> None:
-    output = _picture(output)
-    if not isinstance(output, Tensor) or tuple(output.shape[1:]) != shape:
-        told = "×".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else type(output).__name__
+def tried(kind: str, network: nn.Module, *inputs: Tensor) -> Tensor:
+    """What a dressed network gives, in evaluation mode; whatever it raises is a Mistake."""
+    try:
+        with looking(network):
+            given: Tensor = network(*inputs)
+            return given
+    except Mistake:
+        raise
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Mistake(
-            f"{kind!r} gives {told}, but {what} {'×'.join(map(str, shape))}: "
-            "change plan.network.arguments, or the plan"
+            f"{kind!r} fails on {'×'.join(map(str, inputs[0].shape))} ({told}): change its arguments, or "
+            "the plan"
+        ) from error
+
+
+def refuse_shape(kind: str, given: object, shape: tuple[int, ...], what: str) -> None:
+    """A Mistake where a network gives another shape than `what` it should give."""
+    if not isinstance(given, Tensor) or tuple(given.shape) != shape:
+        told = "×".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
+        raise Mistake(
+            f"{kind!r} gives {told}, but {what} {'×'.join(map(str, shape))}: change its arguments, or "
+            "the plan"
         )
 
 
 class OwnRestorer(Sited):
-    """A user's network that draws a picture from noise: N×input_channels×H×W → N×out_channels×H×W."""
+    """A user's network that draws a picture from noise: N×input_channels×H×W → N×C×H×W."""
 
-    def __init__(self, config: OwnPrior, out_channels: int) -> None:
+    def __init__(self, config: OwnPrior) -> None:
         super().__init__()
-        self.config, self.out_channels, self.names = config, out_channels, config.names
+        self.names = config.names
         self.network, self.end = made(config), ENDS[config.output]()
 
     @property
     def bare(self) -> nn.Module:
         return self.network
 
-    def check(self, height: int, width: int) -> None:
-        """Refuse, by one forward pass, a network that does not draw pictures of these sides."""
-        given = run(self.network, (self.config.input_channels, height, width))
-        _check(self.config.kind, given, (self.out_channels, height, width), "the picture, padded, has")
-
     def forward(self, x: Tensor) -> Tensor:
-        drawn: Tensor = self.end(_picture(self.network(x)))
+        drawn: Tensor = self.end(first_tensor(self.network(x)))
         return drawn
 
 
 class OwnGenerator(pair.Generator):
-    """A user's generator; the labels go to an argument of it that is called so, as do `label` and `y`.
+    """A user's generator; classes go to an argument `labels`, `label` or `y` of it, if it has one."""
 
-    Raises:
-        Mistake: it does not draw pictures of this form.
-    """
-
-    def __init__(self, config: OwnPair, form: pair.PictureForm) -> None:
+    def __init__(self, config: OwnPair) -> None:
         super().__init__()
-        vector = None if config.latent is None else ((config.latent,), (config.latent, 1, 1))
-        self.shape, found = _looked_at(
-            config.kind, json.dumps(config.arguments), json.dumps(config.names), vector
-        )
+        self.shape, found = _input_and_sites(config, config.inputs())
+        if set(self.shape[1:]) - {1}:
+            raise Mistake(
+                f"{config.kind!r} takes {'×'.join(map(str, self.shape))}, but a generator of a GAN takes "
+                "latent vectors: give plan.network.latent, or another network"
+            )
         self.latent, self.sites, self.names = self.shape[0], tuple(found), config.names
         self.network, self.end = made(config), ENDS[config.output]()
         self.labels = label_argument(self.network)
-        drawn = run(self.network, self.shape)
-        _check(config.kind, drawn, (form.channels, form.size, form.size), "the pictures have")
 
     @property
     def bare(self) -> nn.Module:
@@ -117,28 +127,17 @@ class OwnGenerator(pair.Generator):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         more = {} if self.labels is None else {self.labels: labels}
-        drawn: Tensor = self.end(_picture(self.network(latents.reshape(-1, *self.shape), **more)))
+        drawn: Tensor = self.end(first_tensor(self.network(latents.reshape(-1, *self.shape), **more)))
         return drawn
 
 
 class OwnDiscriminator(pair.Discriminator):
-    """A user's discriminator, whose scores come as N, N×1 or N×1×1×1.
-
-    Raises:
-        Mistake: it does not judge pictures of this form, or gives more than a score for each.
-    """
+    """A user's discriminator, whose scores come as N, N×1 or N×1×1×1; classes as in `OwnGenerator`."""
 
     def __init__(self, config: OwnModule, form: pair.PictureForm) -> None:
         super().__init__(form)
-        self.network = made(config)
+        self.kind, self.network = config.kind, made(config)
         self.labels = label_argument(self.network)
-        judged = run(self.network, (form.channels, form.size, form.size))
-        if not isinstance(judged, Tensor) or judged.numel() != 1:
-            told = "×".join(map(str, judged.shape)) if isinstance(judged, Tensor) else type(judged).__name__
-            raise Mistake(
-                f"{config.kind!r} gives {told} for one picture, but a discriminator gives one score: "
-                "name one that does"
-            )
 
     def features(self, images: Tensor) -> Tensor:
         raise Mistake(
@@ -148,5 +147,11 @@ class OwnDiscriminator(pair.Discriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         more = {} if self.labels is None else {self.labels: labels}
-        scores: Tensor = self.network(images, **more).reshape(-1)
-        return scores
+        scores = self.network(images, **more)
+        if not isinstance(scores, Tensor) or scores.shape[:1] != images.shape[:1] or scores[0].numel() != 1:
+            told = "×".join(map(str, scores.shape)) if isinstance(scores, Tensor) else type(scores).__name__
+            raise Mistake(
+                f"{self.kind!r} gives {told} for {len(images)} pictures, but a discriminator gives one score "
+                "for each: name one that does"
+            )
+        return scores.reshape(-1)

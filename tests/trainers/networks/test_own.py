@@ -97,7 +97,9 @@ def test_weights_come_from_the_trainings_seed_and_are_exported_as_the_factorys_o
 
 def test_looking_at_a_network_draws_from_nobodys_generator() -> None:
     before = torch.get_rng_state()
-    sites_of(TASKS["dip"], dip(HOURGLASS | {"arguments": {"width": 5}}))
+    plan = dip(HOURGLASS | {"arguments": {"width": 5}})
+    sites_of(TASKS["dip"], plan)
+    prepared_of(TASKS["dip"], plan)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -123,15 +125,21 @@ def test_a_discriminator_of_ours_judges_a_generator_of_theirs() -> None:
 
 
 @pytest.mark.parametrize(("plan", "told"), [
-    (gan(SHARED | {"arguments": {"channels": 3}}), "Shared' gives 3×8×8, but the pictures have 1×8×8"),
+    (gan(SHARED | {"arguments": {"channels": 3}}), "Shared' gives 2×3×8×8, but two pictures have 2×1×8×8"),
     (gan(SHARED | {"latent": 9}), "a Shared fails .with 9: .* with 9×1×1: "),
-    (gan(SHARED | {"discriminator": "own_networks:Features"}), "Features' gives 1×3 for one picture"),
+    (gan(SHARED | {"discriminator": "own_networks:Features"}), "Features' gives 2×3 for 2 pictures"),
     (gan(SHARED | {"discriminator": "own_networks:nothing"}), "nothing' gives a NoneType"),
     (gan(SHARED | {"names": {"code": "act2"}}), "names has code: act2, but the modules of"),
-    (gan("own_networks:Sharde"), "'own_networks:Sharde' cannot be imported"),
+    (gan(SHARED | {"names": {"a": "act", "b": "act"}}), "the sites 'a' and 'b' are one module"),
+    (gan(SHARED | {"discriminator": "own_networks:over_the_batch"}), "gives 1 for 2 pictures, but a discr"),
+    (gan("own_networks:from_a_picture"), "takes 3×64×64, but a generator of a GAN takes latent vectors"),
+    (gan(CONDITIONAL | {"arguments": {"classes": 3}}), "Conditional' fails on 2×5 .IndexError"),
+    (gan("own_networks:Tokens"), "the activation 'act' of 'own_networks:Tokens' is 4×6, but a site is C×H×W"),
+    (dip(HOURGLASS | {"kind": "own_networks:Labelled"}), "fails on 1×8×20×20 .TypeError: .*labels"),
+    (gan("own_networks:Sharde"), "^plan.network.kind is 'own_networks:Sharde', but it cannot be imported"),
     (gan("no_module_of_mine:Shared"), "cannot be imported .*No module named"),
     (gan("own_networks:MADE"), "MADE', which is one network, but every trial"),
-    (dip(HOURGLASS | {"arguments": {"outputs": 1}}), "gives 1×20×20, but the picture, padded, has 3×20×20"),
+    (dip(HOURGLASS | {"arguments": {"outputs": 1}}), "gives 1×1×20×20, but the picture, padded, has 1×3×20"),
     (dip(HOURGLASS | {"arguments": {"depth": 1}}), "cannot be called with {'depth': 1}"),
     (dip(HOURGLASS | {"input_channels": 5}), "a Sequential fails .with 5×20×20"),
     (dip({"kind": "own_networks:functional", "input_channels": 8, "multiple": 4}), "no activation"),
@@ -149,6 +157,8 @@ def test_a_network_that_does_not_suit_is_refused_before_the_first_trial(plan: Pl
     ("hourglass", "kind is 'hourglass', but the networks of task dip are skip, or one of your own"),
     ({"kind": "a b:c"}, "plan.network.kind is 'a b:c', but it must name a factory"),
     (HOURGLASS | {"arguments": {"width": {1, 2}}}, "plan.network.arguments"),
+    (HOURGLASS | {"names": {"a|b": "1"}}, "plan.network.names is .*, but 'a|b' cannot name a site"),
+    (HOURGLASS | {"names": {"": "1"}}, "plan.network.names is .*, but '' cannot name a site"),
     (HOURGLASS | {"width": 3}, "plan.network.width is not a known key; .*arguments"),
     (3, "plan.network is 3, but it is a section"),
 ])  # fmt: skip
@@ -177,6 +187,43 @@ def test_a_network_that_draws_while_it_runs_begins_at_the_seed() -> None:
     first = [plain(one) for one in TASKS["dip"].evaluations(plan, seed=5)]
     nn.Linear(2, 2)
     assert [plain(one) for one in TASKS["dip"].evaluations(plan, seed=5)] == first
+
+
+def test_a_weight_under_spectral_norm_by_hooks_survives_the_copy_that_is_scored() -> None:
+    plan = gan("own_networks:normed")
+    training = GanTraining(plan, seed=0)
+    for _ in range(2):
+        training.step()
+    metrics, _ = training.evaluate()
+    assert metrics["fd_pixels"] > 0
+    own_networks.normed().load_state_dict(training.exported)  # after an evaluation, without our prefix
+
+
+def test_a_factory_that_changes_its_arguments_changes_no_plan() -> None:
+    plan = dip(HOURGLASS | {"kind": "own_networks:reversing", "arguments": {"widths": [3, 5]}})
+    before = plan.identity()
+    prepared_of(TASKS["dip"], plan)
+    first = [plain(one) for one in train_dip(plan, seed=0)]
+    assert plan.identity() == before
+    assert [plain(one) for one in train_dip(plan, seed=0)] == first
+
+
+def test_a_factory_that_is_defined_anew_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = dip(HOURGLASS)
+    assert list(sites_of(TASKS["dip"], plan)) == ["2", "5", "8"]
+    real = own_networks.hourglass
+    monkeypatch.setattr(own_networks, "hourglass", lambda: nn.Sequential(nn.Identity(), real()))
+    assert list(sites_of(TASKS["dip"], plan)) == ["1.2", "1.5", "1.8"]
+
+
+def test_a_factory_that_gives_a_network_in_evaluation_trains_it_all_the_same() -> None:
+    assert DipTraining(dip(HOURGLASS | {"kind": "own_networks:evaluating"}), seed=0).network.bare.training
+
+
+@pytest.mark.parametrize("given", [3, {"kind": "foo"}, "own_networks:MADE"])
+def test_what_is_wrong_with_a_discriminator_is_said_of_its_key(given: Any) -> None:
+    with pytest.raises(Mistake, match=r"^plan\.network\.discriminator"):
+        prepared_of(TASKS["gan"], gan(SHARED | {"discriminator": given}))
 
 
 def test_build_gives_theirs_and_ours_alike() -> None:
