@@ -34,6 +34,7 @@ import logging, sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
 print("joined")
 """
+_SILENT = "Failed to connect to GCS"  # said after 5 seconds, while Ray goes on trying
 _LOCAL = "leave --address away for a Ray of the study's own"
 # What Ray says, and what it means with the way out; {at} is the address.
 _REFUSALS = (
@@ -55,6 +56,11 @@ _REFUSALS = (
         "no authentication token was found",
         "RAY_AUTH_MODE is token and there is no token for the cluster at {at}: put it into RAY_AUTH_TOKEN or "
         "~/.ray/auth_token",
+    ),
+    (
+        _SILENT,
+        "no Ray cluster answers at {at}, where something else may listen: give the address that "
+        f"`ray start --head` printed there, or {_LOCAL}",
     ),
     (
         "ersion mismatch",
@@ -127,11 +133,6 @@ def check(address: str) -> None:
     for words, meaning in _REFUSALS:
         if words in said:
             raise Mistake(meaning.format(at=address))
-    if "timed out" in said or "Failed to connect to GCS" in said:
-        raise Mistake(
-            f"no Ray cluster answers at {address}, where something else may listen: give the address that "
-            f"`ray start --head` printed there, or {_LOCAL}"
-        )
     last = (said.strip().splitlines() or ["no reason was given"])[-1]
     raise Mistake(f"the cluster at {address} cannot be joined ({last}): mend that, or {_LOCAL}")
 
@@ -171,7 +172,7 @@ def _asked(address: str) -> str | None:
         status = process.wait()
     finally:
         late.cancel()
-    return None if status == 0 else "".join(said) or "timed out"
+    return None if status == 0 else "".join(said) or _SILENT
 
 
 @contextlib.contextmanager

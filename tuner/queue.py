@@ -73,6 +73,10 @@ class Queue:
             return self.record.add("baseline", seed=self.record.spec.search.seed + begun)
         return self.record.propose()
 
+    def left(self) -> int:
+        """How many trials are still to be handed out."""
+        return len(self._unfinished) + (sum(self._missing()) if self._propose else 0)
+
     def again(self, role: str, number: int) -> None:
         """Hand out a trial once more that Ray has given up."""
         self._unfinished.append(self.record.row(role, number))
@@ -101,7 +105,8 @@ class RecordSearcher(Searcher):
         live = self._queue.trials
         if self._queue.is_empty():
             return Searcher.FINISHED
-        if not self._slots.have_room(len(live), sum(not has_begun(trial) for trial in live.values())):
+        waiting = sum(not has_begun(trial) for trial in live.values())
+        if not self._slots.have_room(len(live), waiting, self._queue.left()):
             return None
         row = self._queue.next()
         if row is None:

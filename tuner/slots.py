@@ -11,6 +11,7 @@ import tuner.ray_quiet  # noqa: F401  before ray
 import ray
 
 from trainers.settings import Mistake
+from tuner.autoscaling import Scouts, node_types
 from tuner.sections import Resources
 
 Holds = Mapping[str, float]  # "CPU" and "GPU" of a node, and other things
@@ -44,21 +45,28 @@ class Slots:
 
     Args:
         resources: what a trial takes.
-        shared: whether others may run something there, so that what is free has to be looked at.
+        shared: whether the Ray is a running cluster: others may run something there, so that what is free has
+            to be looked at, and it may grow.
     """
 
     def __init__(self, resources: Resources, *, shared: bool) -> None:
         self._resources, self._shared = resources, shared
         self._asked = -_FRESH
         self._fit = self._free = 0
+        self._growth = sum(fit(holds, resources) * count for holds, count in node_types()) if shared else 0
+        self._scouts = Scouts(resources)
 
-    def have_room(self, live: int, waiting: int) -> bool:
+    def have_room(self, live: int, waiting: int, left: int) -> bool:
         """Whether one more trial has a slot, beside `live` ones, of which `waiting` have not begun.
 
-        Where others take the rest, one trial may wait: Ray gives a slot that becomes free to who waits.
+        `left` is how many are still to begin. Where others take the rest, one trial may wait: Ray gives a
+        slot that becomes free to who waits.
         """
         if time.monotonic() - self._asked >= _FRESH:
             self._ask()
+            if self._growth:
+                most = min(live + left, self._resources.concurrent or live + left, self._growth)
+                self._scouts.want(max(0, most - max(self._fit, live)))
         if live >= min(self._fit, self._resources.concurrent or self._fit):
             return False
         return not self._shared or waiting == 0 or waiting < self._free
@@ -70,24 +78,26 @@ class Slots:
 
 
 def slots(resources: Resources) -> int:
-    """How many trials fit on the cluster at once, at most `resources.concurrent`.
+    """How many trials fit on the cluster now, at most `resources.concurrent`; 0 where a node has to start.
 
     Raises:
-        Mistake: none fits on any node.
+        Mistake: none fits on any node, nor on one that the autoscaler could start.
     """
-    return slots_of([node["Resources"] for node in alive()], resources)
+    return slots_of([node["Resources"] for node in alive()], resources, [holds for holds, _ in node_types()])
 
 
-def slots_of(nodes: Sequence[Holds], resources: Resources) -> int:
+def slots_of(nodes: Sequence[Holds], resources: Resources, types: Sequence[Holds] = ()) -> int:
     """How many trials fit at once on nodes that have so many "CPU" and "GPU"; raises as `slots` does.
+
+    `types` are nodes that are not there and could be.
 
     >>> slots_of([{"CPU": 8, "GPU": 2}], Resources(gpu=0.4))  # 0.2 of each GPU stays free
     4
     """
     fits = sum(fit(node, resources) for node in nodes)
-    if not fits:
-        most_cpu = max((node.get("CPU", 0) for node in nodes), default=0)
-        most_gpu = max((node.get("GPU", 0) for node in nodes), default=0)
+    if not fits and not any(fit(node, resources) for node in types):
+        most_cpu = max((node.get("CPU", 0) for node in (*nodes, *types)), default=0)
+        most_gpu = max((node.get("GPU", 0) for node in (*nodes, *types)), default=0)
         raise Mistake(
             f"a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs and the largest node has "
             f"{most_cpu:g} and {most_gpu:g}: lower resources.cpu or resources.gpu"

@@ -4,6 +4,7 @@ Every node is a process group, stands in a folder of its own, and runs an interp
 packages and not this checkout. The cluster asks for a token, as Ray's clusters do by default from 2.61 on.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import tempfile
 import venv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tracked import free_port
 
@@ -23,11 +25,13 @@ _NOT_INHERITED = ("PYTHONPATH", "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "M
 class Raylets:
     """A head that takes no trials, and workers that come and go; a context.
 
+    With an autoscaler's configuration the head starts workers itself, as processes of its own group.
+
     `address` is what `--address` takes, `environment` what a driver of this cluster needs beside its own,
     `python` the nodes' interpreter.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, autoscaling: Mapping[str, Any] | None = None) -> None:
         # Short: below it lie Ray's sockets, whose paths have room for 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="rl"))
         self.address = f"127.0.0.1:{free_port()}"
@@ -38,12 +42,20 @@ class Raylets:
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
             "RAY_TMPDIR": str(self.folder),
         }
+        self._autoscaling = autoscaling
         self._nodes: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> "Raylets":
         port = self.address.partition(":")[2]
         head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder / 't'}"]
-        self._start("head", head, cpus=0, environment={})
+        environment = {}
+        if self._autoscaling is not None:
+            provider = self._autoscaling["provider"] | {"gcs_address": self.address}
+            config = {**self._autoscaling, "provider": provider}
+            (self.folder / "autoscaling.yaml").write_text(json.dumps(config))
+            head += [f"--autoscaling-config={self.folder / 'autoscaling.yaml'}"]
+            environment = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+        self._start("head", head, cpus=0, environment=environment)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -121,6 +121,7 @@ def test_the_nodes_know_nothing_of_this_program(raylets: Raylets) -> None:
     assert "No module named 'tuner'" in done.stderr
 
 
+@pytest.mark.slow  # two minutes on a busy machine: nine processes of Ray, two drivers, a server
 def test_a_lost_node_costs_a_step_and_a_new_one_gets_work(
     raylets: Raylets, server: Server, tmp_path: Path
 ) -> None:
@@ -182,3 +183,38 @@ def test_rays_client_is_refused_with_the_reason() -> None:
         cluster("ray://head:10001"),
     ):
         pass
+
+
+LISTS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+FROM_ZERO = {
+    **{key: [] for key in (*LISTS, "head_start_ray_commands", "worker_start_ray_commands")},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+    "docker": {},
+    "cluster_name": "fake",
+    "max_workers": 2,
+    "upscaling_speed": 100.0,
+    "idle_timeout_minutes": 10,
+    "provider": {"type": "fake_multinode"},
+    "auth": {"ssh_user": "ubuntu"},
+    "head_node_type": "ray.head.default",
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+}
+
+
+@pytest.mark.slow
+def test_an_autoscaler_starts_workers_from_none(server: Server, tmp_path: Path) -> None:
+    with Raylets(FROM_ZERO) as raylets:
+        large = spec("large") | {"resources": {"cpu": 3}}
+        refused = Driver(tmp_path / "large", raylets, server, large)
+        said = refused.end()
+        assert refused.status == 2 and "asks for 3 CPUs and 0 GPUs and the largest node has 1 and 0" in said
+        driver = Driver(tmp_path / "small", raylets, server, spec("small"))
+        said = driver.end()
+        assert driver.status == 0, said
+        assert {row.state for row in driver.rows()} <= {"COMPLETE", "PRUNED"}
+        assert len({node for row in driver.rows() for node in row.nodes}) == 2
