@@ -24,6 +24,8 @@ def train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = N
             yield _evaluation(state)
     while state["step"] < plan.steps:
         step = int(state["step"]) + 1
+        if plan.options.dies and step > HOLD and folder is not None and not _has_died(Path(folder)):
+            os._exit(1)
         if plan.options.gate and step > HOLD:
             with open(plan.options.gate) as gate:
                 fcntl.flock(gate, fcntl.LOCK_SH)
@@ -37,6 +39,15 @@ def train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = N
             yield _evaluation(state)
 
 
+def _has_died(folder: Path) -> bool:
+    """Whether a process of this trial has died already; said beside its folder, which stays as it was."""
+    mark = folder.parent / f"died-{folder.name}"
+    if mark.exists():
+        return True
+    mark.touch()
+    return False
+
+
 def _evaluation(state: dict[str, float]) -> Evaluation:
     return Evaluation(int(state["step"]), {"score": state["at"]})
 
@@ -47,5 +58,5 @@ TASK = Task(
     direction="maximize",
     train=train,
     sites={"up0": (8, 8, 8), "code": (16, 16, 16)},
-    options={"gate": "", "keeps": True},
+    options={"gate": "", "keeps": True, "dies": False},
 )

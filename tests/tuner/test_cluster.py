@@ -30,19 +30,20 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def raylets() -> Iterator[Raylets]:
     with Raylets() as started:
-        started.add("w1", "w2")
+        started.add("w1")
         yield started
 
 
 class Driver:
     """A process that drives a study from a user's own folder, which holds their task and their spec."""
 
-    def __init__(self, folder: Path, raylets: Raylets, server: Server, spec: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, raylets: Raylets, spec: dict[str, Any], server: Server | None) -> None:
         folder.mkdir(parents=True)
         shutil.copy(walking.__file__, folder / "walking.py")
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
         self.folder, self.name = folder, spec["name"]
-        command = [sys.executable, "-m", "tuner", "--tracking", server.url, "search", "spec.yaml"]
+        command = [sys.executable, "-m", "tuner", "search", "spec.yaml"]
+        command += ["--tracking", server.url] if server else []
         self._process = subprocess.Popen(
             [*command, "--address", raylets.address],
             cwd=folder,
@@ -76,14 +77,15 @@ class Driver:
 
 def spec(name: str, **plan: Any) -> dict[str, Any]:
     budget = {"trials": 4, "steps": 9, "grace": 3, "baseline_seeds": 1}
-    return {"name": name, "task": "walking:TASK", "plan": plan, "budget": budget, "retries": 0}
+    retries = 1 if plan.get("dies") else 0
+    return {"name": name, "task": "walking:TASK", "plan": plan, "budget": budget, "retries": retries}
 
 
 def undisturbed(driver: Driver, row: Row) -> float:
     """What the same training gives in one go in this process."""
     study = open_study(driver.name, root=driver.folder / "studies")
     plan = study.spec.plan_with(row.settings, row.extras)
-    free = plan.options.model_copy(update={"gate": ""})
+    free = plan.options.model_copy(update={"gate": "", "dies": False})
     return list(walking.train(plan.model_copy(update={"options": free}), seed=row.seed))[-1].metrics["score"]
 
 
@@ -121,17 +123,51 @@ def test_the_nodes_know_nothing_of_this_program(raylets: Raylets) -> None:
     assert "No module named 'tuner'" in done.stderr
 
 
+def test_a_study_runs_where_only_its_modules_are_sent_and_leaves_nothing(
+    raylets: Raylets, tmp_path: Path
+) -> None:
+    """With a bare generator that dies once: the record says that it began again."""
+    driver = Driver(tmp_path / "plain", raylets, spec("plain", keeps=False, dies=True), None)
+    said = driver.end()
+    assert driver.status == 0, said
+    rows = driver.rows()
+    assert len(rows) == 5 and {row.state for row in rows} <= {"COMPLETE", "PRUNED"}
+    assert {(*names(row),) for row in rows} == {("w1",)}
+    assert [row.restarts for row in rows if row.role == "baseline"] == [1]
+    assert "trials were restarted from the beginning" in said or "trial was restarted from the beg" in said
+    for row in rows:
+        if row.state == "COMPLETE":
+            assert row.value == undisturbed(driver, row)
+    assert holds(raylets)[1:] == [[], [], []]
+
+
+@pytest.mark.slow
+def test_a_node_with_another_version_is_named_before_anything_is_written(
+    raylets: Raylets, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "torch-9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
+    raylets.add("wrong", environment={"PYTHONPATH": str(other.parent)})
+    driver = Driver(tmp_path / "plain", raylets, spec("plain"), None)
+    said = driver.end()
+    raylets.kill("wrong")
+    assert driver.status == 2 and "node wrong (" in said and "has torch 9.9 and not" in said, said
+    assert not (driver.folder / "studies" / "plain").exists()
+
+
 @pytest.mark.slow  # two minutes on a busy machine: nine processes of Ray, two drivers, a server
 def test_a_lost_node_costs_a_step_and_a_new_one_gets_work(
     raylets: Raylets, server: Server, tmp_path: Path
 ) -> None:
+    raylets.add("w2")
     gate = tmp_path / "gate"
     gate.touch()
     with gate.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        first = Driver(tmp_path / "first", raylets, server, spec("first", gate=str(gate)))
+        first = Driver(tmp_path / "first", raylets, spec("first", gate=str(gate)), server)
         first.until(lambda rows: {name for row in rows for name in names(row)} == {"w1", "w2"})
-        second = Driver(tmp_path / "second", raylets, server, spec("second"))
+        second = Driver(tmp_path / "second", raylets, spec("second"), server)
         raylets.kill("w2")
         raylets.add("w3")
     said = first.end(), second.end()
@@ -196,7 +232,12 @@ FROM_ZERO = {
     "max_workers": 2,
     "upscaling_speed": 100.0,
     "idle_timeout_minutes": 10,
-    "provider": {"type": "fake_multinode"},
+    "provider": {
+        "type": "fake_multinode",
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
     "auth": {"ssh_user": "ubuntu"},
     "head_node_type": "ray.head.default",
     "available_node_types": {
@@ -207,14 +248,15 @@ FROM_ZERO = {
 
 
 @pytest.mark.slow
-def test_an_autoscaler_starts_workers_from_none(server: Server, tmp_path: Path) -> None:
+def test_an_autoscaler_starts_workers_from_none(tmp_path: Path) -> None:
     with Raylets(FROM_ZERO) as raylets:
         large = spec("large") | {"resources": {"cpu": 3}}
-        refused = Driver(tmp_path / "large", raylets, server, large)
+        refused = Driver(tmp_path / "large", raylets, large, None)
         said = refused.end()
         assert refused.status == 2 and "asks for 3 CPUs and 0 GPUs and the largest node has 1 and 0" in said
-        driver = Driver(tmp_path / "small", raylets, server, spec("small"))
+        driver = Driver(tmp_path / "small", raylets, spec("small"), None)
         said = driver.end()
         assert driver.status == 0, said
         assert {row.state for row in driver.rows()} <= {"COMPLETE", "PRUNED"}
-        assert len({node for row in driver.rows() for node in row.nodes}) == 2
+        nodes, *ours = holds(raylets)
+        assert len(nodes) == 3 and ours == [[], [], []]  # both workers were asked for at once
