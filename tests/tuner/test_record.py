@@ -284,3 +284,16 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
     optuna.logging.set_verbosity(before)
+
+
+def test_where_a_trial_ran_and_began_again_is_written_without_repeats(url: str) -> None:
+    record = Record.create(url, frozen())
+    record.add("baseline", seed=0)
+    for node, afresh in (("a (1)", False), ("a (1)", False), ("b (2)", True), ("a (1)", True)):
+        record.ran("baseline", 0, node=node, afresh=afresh)
+    row = record.row("baseline", 0)
+    assert (row.nodes, row.restarts) == (("a (1)", "b (2)", "a (1)"), 2)
+    record.fail("baseline", 0, "over")
+    record.ran("baseline", 0, node="c (3)", afresh=True)
+    again = Record(url, record.spec.name).row("baseline", 0)
+    assert (again.nodes, again.restarts) == (row.nodes, row.restarts)
