@@ -23,7 +23,7 @@ search: .venv/installed
 	$(BIN)/sparsity-tuner export dip-denoise
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

@@ -158,9 +158,7 @@ def test_what_draws_from_a_global_generator_begins_at_the_seed() -> None:
 
 
 def test_a_class_that_lacks_a_method_is_refused_with_its_name() -> None:
-    with pytest.raises(
-        Mistake, match="train of task mine is the class Path, which lacks step, evaluate"
-    ):
+    with pytest.raises(Mistake, match="train of task mine is the class Path, which lacks step, evaluate"):
         own(train=Path)
 
 

@@ -116,9 +116,7 @@ def test_an_evaluation_that_is_neither_metrics_nor_a_pair_is_refused(given: Any)
         def evaluate(self) -> Any:
             return given
 
-    with pytest.raises(
-        Mistake, match=r"evaluate of Measures returns .*, but it must return"
-    ):
+    with pytest.raises(Mistake, match=r"evaluate of Measures returns .*, but it must return"):
         list(run(Measures(), plan=small_dip(), seed=0))
 
 
