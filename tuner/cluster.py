@@ -26,7 +26,8 @@ from ray.exceptions import RayError
 from trainers.settings import Mistake
 from tuner.tracking import why
 
-_ANSWER = 30.0  # seconds; Ray itself tries for some minutes, and then ends the process
+_joined: str | None = None  # the address of the cluster that this process is in
+_ANSWER = 90.0  # seconds; Ray itself tries for some minutes, and then ends the process
 
 # Asked in a process of its own: where nothing answers, Ray's client can be neither interrupted nor silenced.
 _ASK = """
@@ -82,12 +83,18 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
     Raises:
         Mistake: no cluster can be joined at that address; the sentence says why and what to do.
     """
+    global _joined
     if address is not None and address.startswith("ray://"):
         raise Mistake(
             f"the address is {address!r}, and a study is driven from a node of its cluster: "
             "run it there with the address auto, or submit it with `ray job submit`"
         )
     if ray.is_initialized():
+        if address not in (None, _joined):
+            raise Mistake(
+                f"the address is {address!r}, but this process has joined another Ray already: leave the "
+                "address away to use that one, or call ray.shutdown() first"
+            )
         yield
         return
     if address is None:
@@ -95,10 +102,12 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
     else:
         check(address)
         _join(address, modules)
+    _joined = address
     try:
         with _sigterm_as_ctrl_c():
             yield
     finally:
+        _joined = None
         ray.shutdown()  # of a cluster that was joined: this process leaves it, and what it had there ends
 
 
@@ -118,6 +127,7 @@ def _join(address: str, modules: Sequence[Path]) -> None:
                 address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
             )
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            ray.shutdown()  # it may have joined before it failed
             raise Mistake(
                 f"the cluster at {address} cannot be used ({why(error)}): mend that, or {_LOCAL}"
             ) from error

@@ -73,7 +73,7 @@ def settled(
 ) -> StudySpec:
     """The frozen spec with its places resolved, each of them tried before anything is written.
 
-    `reach` tries the storage from where the trials will run.
+    `reach` tries the storage from where the trials will run, and whatever else may refuse the study.
 
     Raises:
         Mistake: `reach` says so.
@@ -83,16 +83,18 @@ def settled(
     if storage is not None and "://" not in storage:
         storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
     places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
-    tracking_.check(tracking)
     existed = folder.exists()
     there = Storage(place(storage, folder.resolve(), places["uuid"] or ""))
     try:
         there.check()
+        held = there.names("")
         try:
             reach(there)
         except BaseException:
-            there.delete()  # which holds nothing yet
+            if not held:
+                there.delete()
             raise
+        tracking_.check(tracking)  # last, for it makes a SQLite file
     except BaseException:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)

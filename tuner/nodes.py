@@ -4,9 +4,11 @@ Each node that can hold a trial is asked, by a small task that runs there: for i
 what a training imports, and whether it reads and writes the study's storage as the driver does.
 """
 
+import functools
 import platform
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 from uuid import uuid4
@@ -22,6 +24,7 @@ from trainers.settings import Mistake
 from tuner.sections import Resources
 from tuner.slots import alive, fit, node_name
 from tuner.storage import Storage
+from tuner.tracking import why, without_password
 
 # What a training imports, and what it speaks to the driver with.
 PACKAGES = (
@@ -43,8 +46,8 @@ _FOLDER = "check"  # in the storage, while the nodes are asked
 _ANSWER = 120.0  # seconds; a node may have to install nothing, but to start a process and unpack a few files
 
 
-def look_at(resources: Resources, storage: Storage) -> None:
-    """Ask every node that can hold a trial.
+def look_at(resources: Resources, storage: Storage) -> int:
+    """Ask every node that can hold a trial, and return how many there are.
 
     Raises:
         Mistake: one of them will not do; the sentence names it, what differs and what to do.
@@ -59,24 +62,26 @@ def look_at(resources: Resources, storage: Storage) -> None:
             ).remote(storage.where, token, node["NodeID"])
             for node in asked
         }
-        here = versions()
         wrong = []
+        deadline = time.monotonic() + _ANSWER
         for node in asked:
-            found = _found(node, answers[node["NodeID"]], here, storage, token)
+            found = _found(node, answers[node["NodeID"]], storage, token, deadline)
             wrong += [f"node {node_name(node)} {found}"] if found else []
     finally:
         storage.remove(_FOLDER)
     if wrong:
         others = f" (and {len(wrong) - 1} more of {len(asked)} nodes will not do)" if len(wrong) > 1 else ""
         raise Mistake(f"{wrong[0]}{others}")
+    return len(asked)
 
 
-def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    """Python's version and those of packages, None where one is not installed.
+@functools.cache
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
+    """Python's version, as 3.11, and those of packages, None where one is not installed.
 
     What follows a + names the build, as +cpu and +cu128, in which nodes may well differ, and is left out.
     """
-    found: dict[str, str | None] = {"Python": platform.python_version()}
+    found: dict[str, str | None] = {"Python": ".".join(platform.python_version_tuple()[:2])}
     for package in packages:
         try:
             found[package] = metadata.version(package).partition("+")[0]
@@ -110,23 +115,19 @@ def _answer(where: str, token: str, node: str) -> dict[str, Any]:
         else:
             storage.write(f"{_FOLDER}/{token}-{node}", node.encode())
     except Exception as error:  # whatever the file system of that node raises
-        lines = str(error).strip().splitlines()
-        problem = f"cannot use it ({type(error).__name__}{': ' + lines[0] if lines else ''})"
+        problem = f"cannot use it ({type(error).__name__}: {why(error)})"
     return {"versions": versions(), "storage": problem, "host": socket.gethostname()}
 
 
-def _found(
-    node: Mapping[str, Any], answer: Any, here: Mapping[str, str | None], storage: Storage, token: str
-) -> str:
+def _found(node: Mapping[str, Any], answer: Any, storage: Storage, token: str, deadline: float) -> str:
     """What is wrong with a node, and the way out; empty where nothing is."""
     try:
-        said = ray.get(answer, timeout=_ANSWER)
+        said = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
     except (RayError, TimeoutError) as error:
         if node["NodeID"] not in {one["NodeID"] for one in alive()}:
             return ""  # it has left meanwhile
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"cannot run anything ({lines[0]}): look into Ray's logs there, or take it out of the cluster"
-    different = differences(here, said["versions"])
+        return f"cannot run anything ({why(error)}): look into Ray's logs there, or take the node out"
+    different = differences(versions(), said["versions"])
     if different:
         return f"has {different}, as the driver has: install the same there, or take it out of the cluster"
     problem = said["storage"]
@@ -134,7 +135,7 @@ def _found(
         problem = "writes there what the driver does not see"
     if problem:
         return (
-            f"does not reach the storage {storage.where!r}: it {problem}; name with `storage` a folder or an "
-            "address that all nodes share"
+            f"does not reach the storage {without_password(storage.where)!r}: it {problem}; name with "
+            "`storage` a folder or an address that all nodes share"
         )
     return ""

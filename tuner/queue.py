@@ -24,16 +24,18 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tuner.cluster import cluster
+from tuner.nodes import versions
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.slots import Slots, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.storage import Storage
-from tuner.trial import TrialActor, lost_its_node, why_it_failed
+from tuner.trial import TrialActor, UnfitNode, lost_its_node, why_it_failed
 
 METRIC = "metrics/"
 Listen = Callable[[], None]
 Job = Callable[[Row], dict[str, Any]]
+MOST_LOST = 20  # nodes for one trial, which may be what takes them down
 _MOST = 10_000  # trials at once: Tune is not to limit what `Slots` does
 
 
@@ -54,6 +56,8 @@ class Queue:
         self.fault: BaseException | None = None  # what ended the study
         self.trials: dict[str, Any] = {}  # Tune's trials that run or wait, by their ids
         self.failures: Counter[tuple[str, int]] = Counter()  # of trials' processes; see RecordScheduler
+        self.lost: Counter[tuple[str, int]] = Counter()  # nodes, by the trial that ran there
+        self.dead: set[str] = set()  # Ray's ids of processes whose death has been counted
 
     def is_empty(self) -> bool:
         """Whether no trial starts any more."""
@@ -104,6 +108,7 @@ class RecordSearcher(Searcher):
         """
         live = self._queue.trials
         if self._queue.is_empty():
+            self._slots.close()
             return Searcher.FINISHED
         waiting = sum(not has_begun(trial) for trial in live.values())
         if not self._slots.have_room(len(live), waiting, self._queue.left()):
@@ -183,22 +188,37 @@ class RecordScheduler(FIFOScheduler):
         """
         role, number = trial.config["role"], trial.config["number"]
         error, told = _failure_of(trial)
-        if lost_its_node(error):
-            return
-        self._queue.failures[role, number] += 1
-        tries = self._queue.failures[role, number]
-        if tries <= self._record.spec.retries:
-            return
         try:
-            reason = why_it_failed(error, told)
+            reason = self._over(role, number, error, told)
             if reason == OUT_OF_MEMORY:
                 self._record.exhausted(role, number)
-            else:
-                self._record.fail(role, number, f"{reason} (tried {tries} times)")
+            elif reason is not None:
+                self._record.fail(role, number, reason)
             self._listen()
         except BaseException as fault:
             self._queue.fault = fault
             raise
+
+    def _over(self, role: str, number: int, error: BaseException | None, told: str) -> str | None:
+        """Why this failure ends the trial; None where it is tried again."""
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, UnfitNode):
+            raise RuntimeError(str(cause).strip().splitlines()[-1])
+        process = getattr(error, "actor_id", None)
+        if process in self._queue.dead:  # Tune tells twice of one that died while it took its next trial
+            return None
+        if process:
+            self._queue.dead.add(process)
+        if lost_its_node(error):
+            self._queue.lost[role, number] += 1
+            lost = self._queue.lost[role, number]
+            return f"it lost its node {lost} times" if lost >= MOST_LOST else None
+        self._queue.failures[role, number] += 1
+        tries = self._queue.failures[role, number]
+        if tries <= self._record.spec.retries:
+            return None
+        reason = why_it_failed(error, told)
+        return reason if reason == OUT_OF_MEMORY else f"{reason} (tried {tries} times)"
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -243,24 +263,29 @@ def drain(
     with cluster(address):
         slots(record.spec.resources)
         # On another machine the driver's folders mean nothing: there the modules have been sent.
-        path = [] if address else [os.path.abspath(folder) for folder in sys.path]
-        searcher = RecordSearcher(
-            queue,
-            lambda row: _job(record, row, storage, path),
-            Slots(record.spec.resources, shared=address is not None),
-            listen,
+        there = (
+            {"path": [], "versions": versions()}
+            if address
+            else {"path": [os.path.abspath(folder) for folder in sys.path], "versions": {}}
         )
+        room = Slots(record.spec.resources, shared=address is not None)
+        searcher = RecordSearcher(queue, lambda row: _job(record, row, storage) | there, room, listen)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
                     Storage(storage).mark(record.uuid)
                     queue.trials.clear()
                     _tuner(queue, searcher, RecordScheduler(queue, listen), scratch).fit()
+                    if (
+                        queue.trials
+                    ):  # Tune was told to stop: what has ended or was given up is gone from here
+                        break
         except TuneError:
             if queue.fault is not None:
                 raise queue.fault from None
             raise
         finally:
+            room.close()
             shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -288,7 +313,7 @@ def _tuner(queue: Queue, searcher: RecordSearcher, scheduler: RecordScheduler, s
     )
 
 
-def _job(record: Record, row: Row, storage: str, path: list[str]) -> dict[str, Any]:
+def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
     """All that a worker needs, as plain data."""
     spec = record.spec
     plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json", exclude={"task"})
@@ -301,5 +326,4 @@ def _job(record: Record, row: Row, storage: str, path: list[str]) -> dict[str, A
         "study": record.uuid,
         "cpu": spec.resources.cpu,
         "gpu": spec.resources.gpu,
-        "path": path,  # a user's own task is imported from there
     }

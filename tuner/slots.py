@@ -59,8 +59,8 @@ class Slots:
     def have_room(self, live: int, waiting: int, left: int) -> bool:
         """Whether one more trial has a slot, beside `live` ones, of which `waiting` have not begun.
 
-        `left` is how many are still to begin. Where others take the rest, one trial may wait: Ray gives a
-        slot that becomes free to who waits.
+        `left` is how many are still to begin. Where others take the rest, one trial may wait for a slot that
+        they give back.
         """
         if time.monotonic() - self._asked >= _FRESH:
             self._ask()
@@ -70,6 +70,10 @@ class Slots:
         if live >= min(self._fit, self._resources.concurrent or self._fit):
             return False
         return not self._shared or waiting == 0 or waiting < self._free
+
+    def close(self) -> None:
+        """Ask the autoscaler for nothing any more."""
+        self._scouts.want(0)
 
     def _ask(self) -> None:
         self._fit = sum(fit(node["Resources"], self._resources) for node in alive())

@@ -2,18 +2,24 @@
 
 import contextlib
 import logging
+import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import fsspec
+
+from tuner.tracking import CHECKPOINT_FILE
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
 _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
+_TEMPORARY = f"sparsity-tuner-{socket.gethostname()}-"  # then a process, of this machine or container
 _MARK = ".study"  # holds the study's uuid, for workers to know the place by
 
 
@@ -46,7 +52,8 @@ class Storage:
             folder = Path(self.where) / label
             folder.mkdir(parents=True, exist_ok=True)
             return folder
-        folder = Path(tempfile.mkdtemp(prefix="sparsity-tuner-"))
+        _remove_what_the_dead_left()
+        folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))
         files, there = self._at(label)
         if files.exists(there):
             files.get(f"{there}/", f"{folder}/", recursive=True)
@@ -66,8 +73,10 @@ class Storage:
         files, there = self._at(name)
         files.makedirs(there.rpartition("/")[0], exist_ok=True)
         if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
-            files.put_file(str(path), f"{there}.part")  # an object store shows whole objects by itself
-            files.mv(f"{there}.part", there)
+            before, _, last = there.rpartition("/")
+            part = f"{before}/.{last}-{os.getpid()}-{uuid4().hex}"
+            files.put_file(str(path), part)  # an object store shows whole objects by itself
+            files.mv(part, there)
         else:
             files.put_file(str(path), there)
 
@@ -154,11 +163,24 @@ class Storage:
         return files, f"{there.rstrip('/')}/{name}".rstrip("/")
 
 
-class Mirror:
-    """Copies what a trial writes in its local folder to the storage, each file whole or not at all.
+def _remove_what_the_dead_left() -> None:
+    """A process that is killed leaves its local folder behind, on a cluster that lives on."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*-*"):
+        pid = folder.name.removeprefix(_TEMPORARY).partition("-")[0]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue
 
-    `keep` copies all that has changed. A thread does so whenever another file than the log or a picture has,
-    so that a checkpoint that was saved by the clock survives the loss of this machine.
+
+class Mirror:
+    """Copies what a trial writes in its local folder to the storage.
+
+    `keep` copies all that has changed, between two steps. A thread copies the checkpoint whenever it was
+    saved, so that one saved by the clock survives the loss of this machine; it takes no other file, for that
+    one alone is never there in part.
 
     Args:
         storage: where to.
@@ -181,10 +203,13 @@ class Mirror:
             return
         with self._copying:
             for path, state in _states(self._folder).items():
-                if self._copied.get(path) != state:
-                    with contextlib.suppress(FileNotFoundError):  # a temporary file that has its name by now
-                        self._storage.put(f"{self._label}/{path.relative_to(self._folder).as_posix()}", path)
-                        self._copied[path] = state
+                self._copy(path, state)
+
+    def _copy(self, path: Path, state: tuple[int, ...]) -> None:
+        if self._folder is not None and self._copied.get(path) != state:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.put(f"{self._label}/{path.relative_to(self._folder).as_posix()}", path)
+                self._copied[path] = state
 
     def close(self) -> None:
         """End the thread."""
@@ -197,19 +222,18 @@ class Mirror:
         while not self._closed.wait(pause):
             began = time.monotonic()
             try:
-                if self._has_more_than_words():
-                    self.keep()
+                self._keep_checkpoint()
             except Exception:  # the evaluation to come copies again, and tells what is wrong
                 logging.getLogger(__name__).debug("a copy to the storage failed", exc_info=True)
             pause = max(_LOOK, 9 * (time.monotonic() - began))  # a tenth of the time at most
 
-    def _has_more_than_words(self) -> bool:
-        folder = self._folder
-        return folder is not None and any(
-            self._copied.get(path) != state
-            for path, state in _states(folder).items()
-            if is_kept_for_going_on(path.relative_to(folder))
-        )
+    def _keep_checkpoint(self) -> None:
+        if self._folder is not None:
+            with self._copying:
+                path = self._folder / CHECKPOINT_FILE
+                found = _state(path)
+                if found is not None:
+                    self._copy(path, found)
 
 
 def is_kept_for_going_on(name: Path) -> bool:
@@ -222,11 +246,15 @@ def is_kept_for_going_on(name: Path) -> bool:
 
 
 def _states(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """All files below a folder, each with what changes when it is written."""
-    found: dict[Path, tuple[int, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file():
-                state = path.stat()
-                found[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
+    """The files below a folder, each with what changes when it is written; none that begins with a dot."""
+    found = {path: _state(path) for path in sorted(folder.rglob("[!.]*"))}
+    return {path: state for path, state in found.items() if state is not None}
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written; None where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_file():
+            state = path.stat()
+            return state.st_ino, state.st_size, state.st_mtime_ns
+    return None

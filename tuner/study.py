@@ -258,9 +258,9 @@ class Study:
 
     def _at_hand(self, address: str | None) -> None:
         """See that what the trials share is there, and that the nodes of a running cluster will do."""
-        shared.checked(self.spec, self.storage)
         if address is not None:
-            _reach(self.spec.resources, self.storage)
+            _reach(self.spec, self.storage)
+        shared.checked(self.spec, self.storage)
 
     def _track(self) -> "tracking_.Tracker":
         tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
@@ -330,14 +330,16 @@ def run(
         return study.resume(time=time, address=address, progress=progress)
     frozen = freeze(wanted)
 
+    shares: dict[str, str] = {}
+
+    def reach(storage: Storage) -> None:
+        if address is not None:
+            _reach(frozen, storage)
+        shares.update(shared.begun(frozen).prepared)  # last, for it may take hours
+
     with _ray(frozen, address):
-        frozen = shared.begun(frozen)
-        frozen = settled(
-            frozen,
-            folder,
-            tracking_.resolve_tracking(tracking, wanted, root),
-            lambda storage: _reach(frozen.resources, storage) if address is not None else None,
-        )
+        resolved = tracking_.resolve_tracking(tracking, wanted, root)
+        frozen = settled(frozen, folder, resolved, reach).model_copy(update={"prepared": shares})
         study = Study(folder, create(frozen, folder))
         return study._go_on(
             lambda: shared.bring(study.spec.prepared, study.storage),  # made a moment ago: nothing to check
@@ -359,10 +361,14 @@ def _ray(spec: StudySpec, address: str | None) -> Iterator[None]:
         yield
 
 
-def _reach(resources: Resources, storage: Storage) -> None:
+def _reach(spec: StudySpec, storage: Storage) -> None:
     from tuner.nodes import look_at
 
-    look_at(resources, storage)
+    if not look_at(spec.resources, storage) and spec.storage is None:
+        raise Mistake(
+            "storage is null, and no node that could hold a trial is there yet to try whether it sees this "
+            "study's folder: name with `storage` a folder or an address that all nodes share"
+        )
 
 
 def open_study(name: str, *, root: str | Path = "studies", tracking: str | None = None) -> Study:

@@ -23,8 +23,10 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from trainers.settings import Mistake
 from trainers.tasks import find_task, make_plan
 from tuner import shared
+from tuner.nodes import differences, versions
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
+from tuner.tracking import why, without_password
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation
@@ -38,6 +40,13 @@ class MachineFault(RuntimeError):
     """This machine failed, not the plan. It leaves the worker, so Ray ends that process and tries again.
 
     A CUDA error stays with its process, so the process must not take another trial.
+    """
+
+
+class UnfitNode(RuntimeError):
+    """This node joined late and will not do. It ends the study, which goes on with `resume`.
+
+    Were it a fault of the trial, the node would be free first after each, and take the whole study with it.
     """
 
 
@@ -124,7 +133,7 @@ class TrialActor(tune.Trainable):
         """Train to the next evaluation; `node` is its id for Ray, `afresh` what `OpenTrial` says, once."""
         told: dict[str, Any] = {"node": ray.get_runtime_context().get_node_id(), "afresh": False}
         if self._open_trial is None:
-            refuse_another_place(self._job)
+            refuse_unfit_node(self._job)
             self._open_trial = OpenTrial(self._job)
             told["afresh"] = self._open_trial.afresh
         return self._open_trial.step() | told
@@ -141,21 +150,29 @@ class TrialActor(tune.Trainable):
             self._open_trial.close()
 
 
-def refuse_another_place(job: dict[str, Any]) -> None:
-    """A node that does not reach the study's storage would train into a folder that nobody reads.
+def refuse_unfit_node(job: dict[str, Any]) -> None:
+    """A node that joined late has not been looked at: its versions may be others, its storage another place.
 
     Raises:
-        MachineFault: the storage, as this machine sees it, is not marked as this study's.
+        UnfitNode: its versions are not those of the job, where that has some, or the storage, as this machine
+            sees it, is not marked as this study's.
     """
+    different = differences(job["versions"], versions())
+    if different:
+        raise UnfitNode(
+            f"the node {socket.gethostname()} joined late and has {different}, as the driver has: install "
+            "the same there, or take it out of the cluster, and `resume`"
+        )
     try:
         marked = Storage(job["storage"]).is_marked(job["study"])
         problem = "it does not see there what the driver wrote"
     except Exception as error:  # whatever the file system of this machine raises
-        marked, problem = False, f"{type(error).__name__}: {error}"
+        marked, problem = False, why(error)
     if not marked:
-        raise MachineFault(
-            f"the node {socket.gethostname()} does not reach the storage {job['storage']!r} ({problem}): "
-            "mount it there, or take the node out of the cluster"
+        raise UnfitNode(
+            f"the node {socket.gethostname()} joined late and does not reach the storage "
+            f"{without_password(job['storage'])!r} ({problem}): mount it there, or take the node out of the "
+            "cluster, and `resume`"
         )
 
 

@@ -17,7 +17,7 @@ def test_versions_are_those_of_what_is_installed() -> None:
     found = versions()
     assert (found["numpy"], found["ray"]) == (numpy.__version__, ray.__version__)
     assert found["Python"] is not None and "+" not in str(found["torch"])
-    assert versions(["no-such-package"])["no-such-package"] is None
+    assert versions(("no-such-package",))["no-such-package"] is None
 
 
 def test_differences_are_told_in_words() -> None:

@@ -10,9 +10,10 @@ from unittest.mock import ANY
 import numpy as np
 import optuna
 import pytest
+from ray.exceptions import RayActorError
 
 from trainers.settings import L0, L1, Mistake
-from tuner.queue import Queue, drain
+from tuner.queue import MOST_LOST, Queue, RecordScheduler, drain
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
@@ -47,6 +48,29 @@ def outcome(rows: list[Row]) -> list[tuple[Any, ...]]:
         (row.label, row.state, row.value, row.settings, [(e.step, e.metrics) for e in row.evaluations])
         for row in rows
     ]
+
+
+def test_a_node_that_does_not_see_the_storage_ends_the_study_and_no_trial(tmp_path: Path) -> None:
+    record = create(tmp_path)
+    with pytest.raises(RuntimeError, match=r"^the node \S+ joined late and does not reach the storage"):
+        drain(record, storage="memory://nobody", scratch=tmp_path / "ray")
+    assert [row.state for row in record.rows()] == ["RUNNING"]
+    go(record, tmp_path)  # where all nodes see it, nothing is lost
+    assert "FAILED" not in {row.state for row in record.rows()}
+
+
+def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> None:
+    record = create(tmp_path, retries=1)
+    scheduler = RecordScheduler(Queue(record, propose=True, deadline=None), lambda: None)
+    died = RayActorError(actor_id="a1", error_msg="its worker process has died")
+    assert [scheduler._over("proposal", 0, died, "") for _ in range(3)] == [None] * 3
+    again = RayActorError(actor_id="a2", error_msg="its worker process has died")
+    assert scheduler._over("proposal", 0, again, "") == "its process died (tried 2 times)"
+    lost = [
+        scheduler._over("proposal", 1, RayActorError(actor_id=f"b{n}", error_msg="its node has died"), "")
+        for n in range(MOST_LOST)
+    ]
+    assert lost == [None] * (MOST_LOST - 1) + [f"it lost its node {MOST_LOST} times"]
 
 
 def test_trials_of_all_roles_run_in_one_loop(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def beyond(*spec: object) -> set[Path]:
-    found = shipped(*spec)
+def beyond(task: str, plan: object = None) -> set[Path]:
+    found = shipped(task, plan)
     assert len(set(found)) == len(found)
     return set(found) - {ROOT / name for name in OURS}
 
 
 def test_this_program_always_comes_along() -> None:
-    assert shipped("dip", {"image": "astronaut", "storage": "s3://bucket/a:b"}) == [
+    assert shipped("dip", {"image": "this:that", "network": {"kind": "skip"}}) == [
         ROOT / name for name in OURS
     ]
 
@@ -52,6 +52,29 @@ def test_an_installed_module_comes_alone() -> None:
     import yaml
 
     assert beyond("yaml.nodes:Node") == {Path(yaml.__file__).resolve().parent}
+
+
+def test_no_module_is_imported_that_no_kind_names() -> None:
+    sys.modules.pop("this", None)
+    assert beyond("dip", {"image": "this:that"}) == set()
+    assert "this" not in sys.modules
+
+
+def test_what_every_node_has_in_the_same_version_stays_at_home() -> None:
+    assert beyond("dip", {"network": {"kind": "torchvision.models:resnet18"}}) == set()
+
+
+@pytest.mark.parametrize("place", ["dist-packages", "site-packages"])
+def test_a_module_of_another_folder_for_installed_ones_comes_alone_too(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / place).mkdir()
+    for name, text in {"placed_net": "import placed_huge\n", "placed_huge": ""}.items():
+        (tmp_path / place / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path / place))
+    assert beyond("placed_net:TASK") == {tmp_path / place / "placed_net.py"}
+    for name in ("placed_net", "placed_huge"):
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", ["no_such_module:x", "sys:path", "trainers.tasks:TASKS"])

@@ -1,5 +1,8 @@
 """Storages: a path is worked in, an fsspec address is copied to and from."""
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,16 +64,56 @@ def test_an_addresss_local_folder_is_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_checkpoint_reaches_an_address_before_the_next_evaluation(tmp_path: Path) -> None:
+class Tells(Storage):
+    """Tells when a file has been put there."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.has_put = threading.Event()
+
+    def put(self, name: str, path: Path) -> None:
+        super().put(name, path)
+        self.has_put.set()
+
+
+def test_what_is_written_in_place_is_copied_between_steps_alone(tmp_path: Path) -> None:
+    storage = Tells(f"file://{tmp_path}/trials")
+    folder = storage.open("7")
+    mirror = storage.mirror("7", folder)
+    (folder / "state.json").write_text('{"step": 1, ')  # in the middle of a write
+    (folder / ".checkpoint.pt-12-ab").write_bytes(b"not whole yet")
+    (folder / "checkpoint.pt").write_bytes(b"whole")
+    assert storage.has_put.wait(100)
+    assert storage.names("7") == ["checkpoint.pt"]
+    mirror.keep()
+    assert sorted(storage.names("7")) == ["checkpoint.pt", "state.json"]
+    mirror.close()
+    storage.close(folder)
+
+
+def test_what_a_killed_process_left_on_the_machine_is_removed(tmp_path: Path) -> None:
     storage = Storage(f"file://{tmp_path}/trials")
+    program = f"""
+import os
+from tuner.storage import Storage
+print(Storage({storage.where!r}).open("1"), flush=True)
+os._exit(9)
+"""
+    left = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
+    assert Path(left).is_dir()
+    folder = storage.open("2")
+    assert not Path(left).exists() and folder.is_dir()
+    storage.close(folder)
+
+
+def test_a_checkpoint_reaches_an_address_before_the_next_evaluation(tmp_path: Path) -> None:
+    storage = Tells(f"file://{tmp_path}/trials")
     folder = storage.open("7")
     mirror = storage.mirror("7", folder)
     (folder / "log.txt").write_text("words alone are not worth a copy")
     (folder / "checkpoint.pt").write_bytes(b"saved by the clock")
-    copied = tmp_path / "trials" / "7" / "checkpoint.pt"
-    while not copied.exists():  # the thread copies it, or this never ends
-        pass
-    assert copied.read_bytes() == b"saved by the clock"
+    assert storage.has_put.wait(100)
+    assert (tmp_path / "trials" / "7" / "checkpoint.pt").read_bytes() == b"saved by the clock"
     mirror.close()
     storage.close(folder)
 

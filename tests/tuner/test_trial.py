@@ -12,6 +12,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from trainers.settings import Mistake
+from tuner.nodes import versions
 from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
@@ -21,9 +22,10 @@ from tuner.trial import (
     MachineFault,
     OpenTrial,
     OutOfMemory,
+    UnfitNode,
     fault_of_machine,
     lost_its_node,
-    refuse_another_place,
+    refuse_unfit_node,
     why_it_failed,
 )
 
@@ -60,15 +62,22 @@ def test_a_trial_begins_again_where_it_was_begun_and_left_no_state(
         assert trial.afresh is afresh
 
 
-def test_a_machine_that_does_not_see_the_studys_storage_is_at_fault(tmp_path: Path) -> None:
-    job = {"storage": str(tmp_path / "trials"), "study": "u1"}
-    with pytest.raises(
-        MachineFault, match=r"^the node \S+ does not reach the storage '.*trials' \(it does not"
-    ):
-        refuse_another_place(job)
+def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Path) -> None:
+    job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
+    with pytest.raises(UnfitNode, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
+        refuse_unfit_node(job)
     assert not (tmp_path / "trials").exists()
     Storage(job["storage"]).mark("u1")
-    refuse_another_place(job)
+    refuse_unfit_node(job)
+
+
+def test_so_is_one_with_other_versions_and_no_password_is_told() -> None:
+    job: dict[str, Any] = {"storage": "nowhere://me:secret@host/x", "study": "u1"}
+    with pytest.raises(UnfitNode, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
+        refuse_unfit_node(job | {"versions": versions() | {"torch": "1.0"}})
+    with pytest.raises(UnfitNode, match="joined late and does not reach") as caught:
+        refuse_unfit_node(job | {"versions": versions()})
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
