@@ -50,6 +50,9 @@ class SkipNetwork(Frozen):
 class OwnPrior(OwnNetwork):
     """A network of the user's: N×input_channels×H×W → N×C×H×W in [0, 1]."""
 
+    output: Literal["none", "sigmoid"] = Field(
+        default="none", description="what is put behind it; none: it ends in [0, 1] itself"
+    )
     input_channels: int = Field(default=32, ge=1, description="channels of the random input")
     multiple: int = Field(
         default=32, ge=1, description="the picture's sides are padded to a multiple, as the network needs"
@@ -125,7 +128,7 @@ def _sides(image: str, size: int | None) -> tuple[int, int]:
 
 
 def prepare(plan: Plan) -> dict[str, str]:
-    """Nothing is made, but the picture is remembered: it must not change in the middle of a study.
+    """Nothing is made, but the picture, and a network of the user's own, must not change within a study.
 
     A Mistake where a network of the user's own does not suit the picture.
     """
@@ -135,5 +138,6 @@ def prepare(plan: Plan) -> dict[str, str]:
         from trainers.networks.build import check_restorer  # torch, and what the user's module imports
 
         height, width = (options.network.padded(side) for side in clean.shape[:2])
-        check_restorer(options.network, (clean.shape[2], height, width))
+        network = check_restorer(options.network, (clean.shape[2], height, width))
+        return {"picture": images.fingerprint(clean), "network": network}
     return {"picture": images.fingerprint(clean)}

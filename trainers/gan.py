@@ -76,9 +76,11 @@ def prepare(plan: Plan) -> dict[str, str]:
     _load.cache_clear()  # a folder may have changed since another study
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
+    found = {"data": whole.fingerprint()}
     if isinstance(options.network, OwnPair):
-        check_pair(options.network, PictureForm(options.size, whole.images.shape[1], whole.classes))
-    return {"data": whole.fingerprint(), **scoring.prepare(options, whole)}
+        form = PictureForm(options.size, whole.images.shape[1], whole.classes)
+        found["network"] = check_pair(options.network, form)
+    return found | scoring.prepare(options, whole)
 
 
 def load(options: GanOptions) -> datasets.Dataset:

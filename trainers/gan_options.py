@@ -118,6 +118,9 @@ Judge = Annotated[
 class OwnPair(OwnNetwork):
     """A generator of the user's: N×L or N×L×1×1 → N×C×S×S in [-1, 1]; its argument `labels` gets classes."""
 
+    output: Literal["none", "tanh"] = Field(
+        default="none", description="what is put behind it; none: it ends in [-1, 1] itself"
+    )
     latent: int | None = Field(
         default=None, ge=1, description="length of the latent vector; null: as the generator says"
     )

@@ -4,7 +4,7 @@ import importlib
 import re
 import reprlib
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
@@ -61,9 +61,6 @@ class OwnNetwork(OwnModule):
 
     KEY: ClassVar[str] = "plan.network"
 
-    output: Literal["none", "sigmoid", "tanh"] = Field(
-        default="none", description="what is put behind it: none where it ends in the pictures' range itself"
-    )
     names: dict[Name, Name] = Field(
         default={}, description="site: module, as {code: layers.5}; empty: each candidate by its own name"
     )

@@ -120,13 +120,13 @@ def _seconds(time: str | None) -> float | None:
 
 def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> int:
     """The last screen; a run that stopped early, and not because its time was up, was interrupted."""
-    from tuner.screen import duration, last_screen
+    from tuner.screen import all_failed, duration, last_screen
 
     rows = study.record.rows()
     print(last_screen(rows, study.spec, tracking=study.tracking, commands=session.commands))
     _tell_lag(session, study)
     if study.is_done():
-        return 0
+        return 1 if all_failed(rows) else 0
     limit = _seconds(time) if time is not None else study.spec.seconds("time")
     if limit is not None and elapsed >= limit:
         go_on = session.commands.line("resume", study.name)
@@ -227,9 +227,22 @@ def export(session: Session, name: str, output: str | None, package: str | None,
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
-    apply = f"trainers.sparsity.attach(network, {str(path)!r}), as README shows"
+    names = _names_of(path)
+    apply = f"trainers.sparsity.attach(network, {str(path)!r}{names}), as README shows"
     train = _train_command(path, session.folder)
     print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
+
+
+def _names_of(path: Path) -> str:
+    """What `attach` has to be told where the plan calls modules of the user's network otherwise."""
+    from trainers.settings import load
+
+    content = load(path)
+    options = (content.plan or {}).get("options")
+    network = options.get("network") if isinstance(options, dict) else None
+    names = network.get("names") if isinstance(network, dict) else None
+    used = {site: names[site] for site in content if site in names} if isinstance(names, dict) else {}
+    return f", names={used}" if used else ""
 
 
 def _train_command(path: Path, root: Path) -> str:

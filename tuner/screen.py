@@ -246,7 +246,9 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
         lines.append(f"{trials} restarted from the beginning: no checkpoint was there to go on from.")
     now = standing(rows, spec.direction())
     if now is None:
-        lines += ["", "No proposal finished, so there is nothing to compare.", *_reasons(proposals)]
+        lines += ["", "No proposal finished, so there is nothing to compare.", *_reasons(rows)]
+        if all_failed(rows):
+            lines += ["", *_way_out(rows, spec, commands)]
     else:
         beside = companions_of(
             spec.companions(),
@@ -260,6 +262,21 @@ def last_screen(rows: Sequence["Row"], spec: "StudySpec", *, tracking: str, comm
     more = ("Go on", commands.line("resume", spec.name))
     following = ([more] if ended < total else []) + ([confirm, export] if now else []) + [page]
     return "\n".join(lines + [f"{what + ':':<18}{how}" for what, how in following])
+
+
+def all_failed(rows: Sequence["Row"]) -> bool:
+    """Whether every proposal failed, which is a mistake or a broken machine and no result."""
+    proposals = [row for row in rows if row.role == "proposal"]
+    return bool(proposals) and all(row.state == FAILED for row in proposals)
+
+
+def _way_out(rows: Sequence["Row"], spec: "StudySpec", commands: Commands) -> list[str]:
+    last = next(row for row in reversed(rows) if row.state == FAILED)
+    return [
+        f"What a trial wrote:  {commands.line('logs', spec.name, last.label)}",
+        "A trial that failed is not tried again: mend what failed, and begin anew with --name, or after",
+        f"  {commands.line('delete', spec.name)}",
+    ]
 
 
 def _leader(
@@ -285,6 +302,7 @@ def _leader(
 
 
 def _reasons(rows: Sequence["Row"]) -> list[str]:
-    """Why proposals ended without a value, the most frequent reason first."""
-    reasons = Counter(row.reason or row.state.lower() for row in rows if row.state != RUNNING)
+    """Why trials ended without a value, the most frequent reason first."""
+    ended = (row for row in rows if row.state not in (RUNNING, COMPLETE))
+    reasons = Counter(row.reason or row.state.lower() for row in ended)
     return [f"  {count} × {reason}" for reason, count in reasons.most_common(5)]

@@ -135,3 +135,13 @@ def functional() -> nn.Module:
 
 
 MADE = hourglass()
+JUDGE = Judge()
+
+
+def same() -> nn.Module:
+    """The same for every trial."""
+    return MADE
+
+
+def same_judge() -> nn.Module:
+    return JUDGE

@@ -397,3 +397,15 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path, sent: sign
     assert "Go on:" in finished.stdout
     told = finished.stdout.strip().splitlines()[-1]
     assert told.startswith("The time is up") and told.endswith(f"checkpoint with: {shlex.join(go_on)}")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_study_of_which_every_trial_failed_says_where_to_look_and_has_status_1(shell: Shell) -> None:
+    budget = {**SPEC["budget"], "trials": 1, "baseline_seeds": 1}
+    write(shell.folder, budget=budget, plan={"raise_at": 30})
+    status, out, _ = shell.run("search", "study.yaml")
+    assert status == 1
+    assert "  2 × ValueError: the training broke at step 30" in out
+    (line,) = [line.partition(":")[2].strip() for line in out.splitlines() if line.startswith("What a trial")]
+    assert "the training broke" in shell.fine(*shlex.split(line)[1:])
+    assert "is not tried again: mend what failed, and begin anew with --name, or after" in out

@@ -79,7 +79,10 @@ def test_layers_of_a_study_over_ones_own_generator_takes_its_keys(shell: Shell) 
 def test_a_study_over_ones_own_generator_is_trained_again_with_its_spec_alone(
     shell: Shell, local_ray: None
 ) -> None:
-    network = {"kind": "own_networks:hourglass", "input_channels": 8, "multiple": 4, "output": "sigmoid"}
+    network = {
+        "kind": "own_networks:hourglass", "input_channels": 8, "multiple": 4, "output": "sigmoid",
+        "names": {"low": 2, "middle": 5, "code": 8},
+    }  # fmt: skip
     spec = {
         "name": "own",
         "plan": {"size": 20, "network": network},
@@ -89,13 +92,16 @@ def test_a_study_over_ones_own_generator_is_trained_again_with_its_spec_alone(
     (shell.folder / "own.yaml").write_text(yaml.safe_dump(spec))
     shell.fine("search", "own.yaml")
     (best, *_) = json.loads(shell.fine("best", "own", "--format", "json"))
-    assert best["settings"].keys() <= {"2", "5", "8"}
+    assert best["settings"].keys() <= {"low", "middle", "code"}
     told = shell.fine("export", "own", "-o", "settings.json", "--weights")
     exported = settings.load(shell.folder / "settings.json")
     assert exported.network == "own_networks:hourglass"
     network = own_networks.hourglass()
     network.load_state_dict(load_file(shell.folder / "settings.safetensors"))
-    attach(network, exported).detach()
+    modules = {"low": "2", "middle": "5", "code": "8"}
+    used = {site: modules[site] for site in exported}
+    attach(network, exported, names=used).detach()
+    assert f"attach(network, 'settings.json', names={used})" in told
     assert "--spec" in shell.mistake("train", "--settings", "settings.json")
     (line,) = [line.partition("train ")[2] for line in told.splitlines() if line.startswith("Train with it")]
     trained = shell.fine("train", *shlex.split(line))

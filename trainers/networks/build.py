@@ -4,12 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainers.dip_options import OwnPrior, SkipNetwork
 from trainers.gan_options import DcganNetwork, OwnPair, SnganNetwork
 from trainers.networks import dcgan, sngan
 from trainers.networks.draws import DrawFrom
-from trainers.networks.own import OwnDiscriminator, OwnGenerator, OwnRestorer, refuse_shape, tried
+from trainers.networks.own import (
+    OwnDiscriminator,
+    OwnGenerator,
+    OwnRestorer,
+    fingerprint,
+    refuse_shape,
+    refuse_the_same,
+    tried,
+)
 from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
 from trainers.own_options import OwnModule
@@ -62,21 +71,34 @@ def build_pair(
     return drawing, judging
 
 
-def check_restorer(config: OwnPrior, picture: tuple[int, int, int]) -> None:
-    """Refuse a user's network that does not draw pictures of C×H×W, or whose sites do not fire."""
+def check_restorer(config: OwnPrior, picture: tuple[int, int, int]) -> str:
+    """Refuse a user's network that does not draw pictures of C×H×W, or whose sites do not fire.
+
+    Returns its fingerprint: a study does not go on with another.
+    """
     network = build(config, out_channels=picture[0], generator=torch.Generator())
     seen = attach(network.bare, {}, names=network.names, observe=config.sites(*picture[1:]))
     drawn = tried(config.kind, network, torch.zeros(1, config.input_channels, *picture[1:]))
     refuse_shape(config.kind, drawn, (1, *picture), "the picture, padded, has")
     seen.sparsity()
+    refuse_the_same(config, network.bare)
+    return fingerprint(network.bare, config.sites(*picture[1:]))
 
 
-def check_pair(config: OwnPair, form: PictureForm) -> None:
-    """Refuse a user's pair that could not train on such pictures; looked at with two of the last class."""
+def check_pair(config: OwnPair, form: PictureForm) -> str:
+    """Refuse a user's pair that could not train on such pictures; looked at with two of the last class.
+
+    Returns its fingerprint: a study does not go on with another.
+    """
     generator, discriminator = build_pair(config, form, generator=torch.Generator())
     seen = attach(generator.bare, {}, names=generator.names, observe=generator.sites)
     labels = torch.full((2,), form.classes - 1)
     drawn = tried(config.kind, generator, torch.zeros(2, generator.latent), labels)
     refuse_shape(config.kind, drawn, (2, form.channels, form.size, form.size), "two pictures have")
     seen.sparsity()
-    tried(config.discriminator.kind, discriminator, drawn, labels)
+    judge = config.discriminator
+    tried(judge.kind, discriminator, drawn, labels)
+    refuse_the_same(config, generator.bare)
+    if isinstance(discriminator, OwnDiscriminator) and isinstance(judge, OwnModule):
+        refuse_the_same(judge, discriminator.network)
+    return fingerprint(nn.ModuleList([generator.bare, discriminator]), config.sites(form.size))

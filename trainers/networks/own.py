@@ -1,6 +1,7 @@
 """Networks that a user brings, made by their factory and dressed as ours."""
 
 import copy
+import hashlib
 import json
 from functools import lru_cache
 from typing import Any
@@ -87,6 +88,23 @@ def refuse_shape(kind: str, given: object, shape: tuple[int, ...], what: str) ->
             f"{kind!r} gives {told}, but {what} {'×'.join(map(str, shape))}: change its arguments, or "
             "the plan"
         )
+
+
+def refuse_the_same(config: OwnModule, network: nn.Module) -> None:
+    """A Mistake where another call of the factory gives a network that shares weights with this one."""
+    with DrawFrom(torch.Generator()):
+        other = made(config)
+    if {id(value) for value in network.parameters()} & {id(value) for value in other.parameters()}:
+        raise Mistake(
+            f"{config.kind!r} gives the same network each time, but every trial begins with a new one: make "
+            "it within the function"
+        )
+
+
+def fingerprint(network: nn.Module, sites: Sites) -> str:
+    """SHA-256 of what a network is made of: its modules as they print, its parameters' shapes, its sites."""
+    shapes = [(name, list(value.shape)) for name, value in network.state_dict().items()]
+    return hashlib.sha256(f"{network}\n{shapes}\n{sites}".encode()).hexdigest()
 
 
 class OwnRestorer(Sited):

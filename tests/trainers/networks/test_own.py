@@ -1,5 +1,6 @@
 """Trainings over networks that know nothing of this project."""
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,39 @@ def test_a_factory_that_changes_its_arguments_changes_no_plan() -> None:
     first = [plain(one) for one in train_dip(plan, seed=0)]
     assert plan.identity() == before
     assert [plain(one) for one in train_dip(plan, seed=0)] == first
+
+
+@pytest.mark.parametrize("plan", [
+    dip(HOURGLASS | {"kind": "own_networks:same"}),
+    gan(SHARED | {"discriminator": "own_networks:same_judge"}),
+])  # fmt: skip
+def test_a_factory_that_gives_one_network_for_ever_is_refused(plan: Plan) -> None:
+    with pytest.raises(Mistake, match="gives the same network each time, but every trial begins with a new"):
+        prepared_of(TASKS[plan.task], plan)
+
+
+@pytest.mark.parametrize(("plan", "changed"), [
+    (dip(HOURGLASS), {"hourglass": lambda: own_networks.reversing([3, 4])}),
+    (gan(SHARED), {"Shared": lambda: own_networks.normed()}),
+])  # fmt: skip
+def test_a_study_does_not_go_on_with_a_network_that_was_edited(
+    plan: Plan, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = plan.model_copy(update={"prepared": prepared_of(TASKS[plan.task], plan)})
+    begun.refuse_another(prepared_of(TASKS[plan.task], plan))
+    real = {name: getattr(own_networks, name) for name in changed}
+    for name, factory in changed.items():
+        made = factory() if name == "hourglass" else torch.nn.Sequential(real[name]())
+        monkeypatch.setattr(own_networks, name, lambda made=made: copy.deepcopy(made))
+    with pytest.raises(Mistake, match=r"^network has the SHA-256 "):
+        begun.refuse_another(prepared_of(TASKS[plan.task], plan))
+
+
+@pytest.mark.parametrize(("plan", "output"), [(dip, "tanh"), (gan, "sigmoid")])
+def test_an_end_that_leaves_the_range_of_the_pictures_is_refused(plan: Any, output: str) -> None:
+    network = HOURGLASS if plan is dip else SHARED
+    with pytest.raises(Mistake, match=f"plan.network.output is '{output}', but it must be"):
+        plan(network | {"output": output})
 
 
 def test_a_factory_that_is_defined_anew_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
