@@ -1,5 +1,6 @@
 """A study's folder ROOT/NAME: its frozen spec, where its record is, and how both come to be."""
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -83,7 +84,7 @@ def settled(
     if storage is not None and "://" not in storage:
         storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
     places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
-    existed = folder.exists()
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     there = Storage(place(storage, folder.resolve(), places["uuid"] or ""))
     try:
         there.check()
@@ -96,7 +97,11 @@ def settled(
             raise
         tracking_.check(tracking)  # last, for it makes a SQLite file
     except BaseException:
-        if not existed:
-            shutil.rmtree(folder, ignore_errors=True)
+        for one in made:
+            if one == folder:
+                shutil.rmtree(one, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
+                    one.rmdir()
         raise
     return frozen.model_copy(update=places)
