@@ -106,10 +106,9 @@ def _kind_of_judge(network: Any) -> str:
     return kind_of(network, _OURS, "gan", "plan.network.discriminator")
 
 
+_Ours = Annotated[DcganNetwork, Tag("dcgan")] | Annotated[SnganNetwork, Tag("sngan")]
 Judge = Annotated[
-    Annotated[DcganNetwork, Tag("dcgan")]
-    | Annotated[SnganNetwork, Tag("sngan")]
-    | Annotated[OwnModule, Tag(OWN)],
+    _Ours | Annotated[OwnModule, Tag(OWN)],
     Discriminator(_kind_of_judge),
     BeforeValidator(from_name),
 ]
@@ -141,9 +140,7 @@ class OwnPair(OwnNetwork):
 
 
 Network = Annotated[
-    Annotated[DcganNetwork, Tag("dcgan")]
-    | Annotated[SnganNetwork, Tag("sngan")]
-    | Annotated[OwnPair, Tag(OWN)],
+    _Ours | Annotated[OwnPair, Tag(OWN)],
     Discriminator(_kind),
     BeforeValidator(from_name),
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd
 
+from trainers.own_options import told
 from trainers.settings import Mistake
 
 Shape = tuple[int, ...]
@@ -199,4 +200,4 @@ def _watched(modules: Mapping[str, nn.Module], seen: dict[str, list[Shape]]) -> 
 
 
 def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return told(error)[:200]

@@ -26,11 +26,15 @@ def imported(name: str, key: str) -> Any:
     except Mistake:
         raise
     except Exception as error:  # whatever a user's module does while it is imported
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Mistake(
-            f"{key} is {name!r}, but it cannot be imported ({told}): make `import {module}` work where you "
-            "stand, and name what is in it"
+            f"{key} is {name!r}, but it cannot be imported ({told(error)}): make `import {module}` work "
+            "where you stand, and name what is in it"
         ) from error
+
+
+def told(error: Exception) -> str:
+    """What a user's code raised, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 # Modules of an nn.Sequential are named by numbers, which a file need not quote.

@@ -13,6 +13,7 @@ from tuner.session import Command, Session
 from tuner.states import RUNNING
 
 if TYPE_CHECKING:
+    from trainers.settings import SettingsFile
     from tuner.spec import StudySpec
     from tuner.study import Study
 
@@ -208,6 +209,7 @@ def best(session: Session, name: str, n: int, where: str | None, form: str) -> N
 @click.pass_obj
 def export(session: Session, name: str, output: str | None, package: str | None, weights: bool) -> None:
     """Write the leader's settings, or those of one run, as JSON."""
+    from trainers.settings import load
     from tuner.export import export as write
     from tuner.query import tracking_of
     from tuner.tables import columns
@@ -227,17 +229,15 @@ def export(session: Session, name: str, output: str | None, package: str | None,
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
-    names = _names_of(path)
+    content = load(path)
+    names = _names_of(content)
     apply = f"trainers.sparsity.attach(network, {str(path)!r}{names}), as README shows"
-    train = _train_command(path, session.folder)
+    train = _train_command(content, path, session.folder)
     print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
 
 
-def _names_of(path: Path) -> str:
+def _names_of(content: "SettingsFile") -> str:
     """What `attach` has to be told where the plan calls modules of the user's network otherwise."""
-    from trainers.settings import load
-
-    content = load(path)
     options = (content.plan or {}).get("options")
     network = options.get("network") if isinstance(options, dict) else None
     names = network.get("names") if isinstance(network, dict) else None
@@ -245,13 +245,11 @@ def _names_of(path: Path) -> str:
     return f", names={used}" if used else ""
 
 
-def _train_command(path: Path, root: Path) -> str:
+def _train_command(content: "SettingsFile", path: Path, root: Path) -> str:
     """`train` with the file; what is a user's own is imported only because a spec that they name says so."""
-    from trainers.settings import load
     from trainers.tasks import TASKS
     from tuner.called import Commands
 
-    content = load(path)
     spec = root / str(content.provenance.get("study")) / "spec.yaml"
     ours = content.task in TASKS and ":" not in content.network
     more = [] if ours else ["--spec", str(spec)]

@@ -88,14 +88,20 @@ def test_a_worker_that_lacks_a_file_fetches_it_before_it_trains(
     assert (tmp_path / "made.txt").read_text() == "made\n"  # and the worker made none
 
 
+def holding(content: bytes, spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of another machine, where that content lies under the name of the study's file."""
+    there = elsewhere(tmp_path / "worker", monkeypatch)
+    there.mkdir()
+    (there / file_of(spec)).write_bytes(content)
+    return there
+
+
 def test_two_studies_on_one_machine_leave_each_others_files_alone(
     tmp_path: Path, storage: Storage, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = study(tmp_path)
     bring(spec.prepared, storage)
-    there = elsewhere(tmp_path / "worker", monkeypatch)
-    there.mkdir()
-    (there / file_of(spec)).write_bytes(b"another study's, read at this moment")
+    there = holding(b"another study's, read at this moment", spec, tmp_path, monkeypatch)
     fetch(spec.prepared, storage)
     assert prepared.folder().parent == there
     assert (prepared.folder() / file_of(spec)).read_bytes() == (cache / file_of(spec)).read_bytes()
@@ -112,9 +118,7 @@ def test_a_worker_that_has_another_file_takes_the_studys(
 ) -> None:
     spec = study(tmp_path)
     bring(spec.prepared, storage)
-    there = elsewhere(tmp_path / "worker", monkeypatch)
-    there.mkdir()
-    (there / file_of(spec)).write_bytes(b"made by another version")
+    holding(b"made by another version", spec, tmp_path, monkeypatch)
     fetch(spec.prepared, storage)
     assert prepared.sha256_of(file_of(spec)) == spec.prepared[file_of(spec)]
 

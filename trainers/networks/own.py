@@ -15,7 +15,7 @@ from trainers.layers import Shape, built, candidates, first_tensor, guessed_inpu
 from trainers.networks import pair
 from trainers.networks.draws import DrawFrom
 from trainers.networks.sited import Sited
-from trainers.own_options import OwnModule, OwnNetwork, imported
+from trainers.own_options import OwnModule, OwnNetwork, imported, told
 from trainers.settings import Mistake
 
 ENDS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -56,9 +56,9 @@ def _looked_at(config: str, factory: Any, inputs: tuple[Shape, ...] | None) -> t
     maps = {name: (*uses[0], 1, 1)[:3] for name, uses in found.items() if len(uses[0]) in (1, 3)}
     others = [name for name in found if name not in maps]
     if others and (network_of.names or not maps):
-        told = "×".join(map(str, found[others[0]][0]))
+        shown = "×".join(map(str, found[others[0]][0]))
         raise Mistake(
-            f"the activation {others[0]!r} of {network_of.kind!r} is {told}, but a site is C×H×W or a "
+            f"the activation {others[0]!r} of {network_of.kind!r} is {shown}, but a site is C×H×W or a "
             "vector: name one that is"
         )
     return shape, maps  # type: ignore[return-value]  # three numbers each
@@ -73,21 +73,23 @@ def tried(kind: str, network: nn.Module, *inputs: Tensor) -> Tensor:
     except Mistake:
         raise
     except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Mistake(
-            f"{kind!r} fails on {'×'.join(map(str, inputs[0].shape))} ({told}): change its arguments, or "
-            "the plan"
+            f"{kind!r} fails on {_shape(inputs[0])} ({told(error)}): change its arguments, or the plan"
         ) from error
 
 
 def refuse_shape(kind: str, given: object, shape: tuple[int, ...], what: str) -> None:
     """A Mistake where a network gives another shape than `what` it should give."""
     if not isinstance(given, Tensor) or tuple(given.shape) != shape:
-        told = "×".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
         raise Mistake(
-            f"{kind!r} gives {told}, but {what} {'×'.join(map(str, shape))}: change its arguments, or "
-            "the plan"
+            f"{kind!r} gives {_shape(given)}, but {what} {'×'.join(map(str, shape))}: change its arguments, "
+            "or the plan"
         )
+
+
+def _shape(given: object) -> str:
+    """A tensor's shape in words, or what else it is."""
+    return "×".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
 
 
 def refuse_the_same(config: OwnModule, network: nn.Module) -> None:
@@ -167,9 +169,8 @@ class OwnDiscriminator(pair.Discriminator):
         more = {} if self.labels is None else {self.labels: labels}
         scores = self.network(images, **more)
         if not isinstance(scores, Tensor) or scores.shape[:1] != images.shape[:1] or scores[0].numel() != 1:
-            told = "×".join(map(str, scores.shape)) if isinstance(scores, Tensor) else type(scores).__name__
             raise Mistake(
-                f"{self.kind!r} gives {told} for {len(images)} pictures, but a discriminator gives one score "
-                "for each: name one that does"
+                f"{self.kind!r} gives {_shape(scores)} for {len(images)} pictures, but a discriminator gives "
+                "one score for each: name one that does"
             )
         return scores.reshape(-1)
