@@ -6,6 +6,7 @@ import reprlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,10 @@ from trainers.settings import Mistake
 
 Metrics = dict[str, float]
 Pictures = dict[str, NDArray[np.uint8]]
+
+# Whoever iterates over `run` may set it: called when that begins and after each step and each evaluation, it
+# says whether to save and end.
+after_each: ContextVar[Callable[[], bool]] = ContextVar("after_each", default=lambda: False)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ def run(
     folder: a local path that keeps the state, saved at every evaluation, and by clock (in seconds) every
     plan.checkpoint_every. A state that lies there is continued. The evaluation that it holds may never have
     reached the caller, so it comes again, as it was computed: a caller may see one evaluation twice, and
-    misses none. A folder of another plan or seed is a Mistake, a damaged one a RuntimeError.
+    misses none. A folder of another plan or seed is a Mistake, a damaged one a RuntimeError. Where
+    `after_each` says so, the state is saved and the iteration ends before the last step.
     """
     step = 0
     saved = checkpoint.load(folder) if folder is not None else None
@@ -136,11 +142,17 @@ def run(
             yield _unpacked(saved["evaluation"])
         del saved  # it is as large as the training
     saved_at = clock()
-    while step < plan.steps:
+    ends = after_each.get()()
+    while step < plan.steps and not ends:
         training.step()
         step += 1
-        evaluation = Evaluation(step, *_measured(training)) if step in plan.evaluate_at else None
-        if folder is not None and (evaluation is not None or clock() - saved_at >= plan.checkpoint_every):
+        ends = after_each.get()()
+        evaluation = None
+        if step in plan.evaluate_at:
+            evaluation = Evaluation(step, *_measured(training))
+            ends = after_each.get()()
+        due = ends or evaluation is not None or clock() - saved_at >= plan.checkpoint_every
+        if folder is not None and due:
             checkpoint.save(
                 folder,
                 {

@@ -15,6 +15,7 @@ import click
 from trainers.settings import Mistake
 from tuner import commands, errands
 from tuner.called import NAME
+from tuner.interruption import sigterm_as_ctrl_c
 from tuner.session import Program, Session, global_options
 
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         sys.path.append("")  # a task of one's own lies where one stands; last, so that it shadows no package
     try:
-        with plain_warnings():
+        with plain_warnings(), sigterm_as_ctrl_c():
             status = program.main(arguments, prog_name=NAME, standalone_mode=False, obj=session)
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:

@@ -24,6 +24,7 @@ import ray
 from ray.exceptions import RayError
 
 from trainers.settings import Mistake
+from tuner.interruption import undisturbed
 from tuner.tracking import why
 
 _joined: str | None = None  # the address of the cluster that this process is in
@@ -97,18 +98,22 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
             )
         yield
         return
-    if address is None:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
+    if address is not None:
         check(address)
-        _join(address, modules)
-    _joined = address
     try:
-        with _sigterm_as_ctrl_c():
-            yield
+        with _own_sigterm():
+            if address is None:
+                ray.init(
+                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                )
+            else:
+                _join(address, modules)
+        _joined = address
+        yield
     finally:
         _joined = None
-        ray.shutdown()  # of a cluster that was joined: this process leaves it, and what it had there ends
+        with undisturbed():
+            ray.shutdown()  # of a cluster that was joined: this process leaves it, and what it had there ends
 
 
 def _join(address: str, modules: Sequence[Path]) -> None:
@@ -182,17 +187,21 @@ def _asked(address: str) -> str | None:
         status = process.wait()
     finally:
         late.cancel()
+        process.kill()  # what interrupts this process may not have reached that one
     return None if status == 0 else "".join(said) or _SILENT
 
 
 @contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let a job's end be a KeyboardInterrupt; the handler that `ray.init` sets dumps a stack and exits."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread alone
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _own_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does here: `ray.init` sets a handler that leaves by SystemExit.
+
+    One that comes before it is set back is a KeyboardInterrupt.
+    """
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     try:
         yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():  # Python lets no other one set it
+            signal.signal(signal.SIGTERM, before)

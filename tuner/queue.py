@@ -18,12 +18,15 @@ from typing import Any
 import tuner.ray_quiet  # noqa: F401  before ray
 
 # isort: split
+import ray
 from ray import cloudpickle, tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tuner.cluster import cluster
+from tuner.ending import Call, Ending, Stopped
+from tuner.interruption import Interruption, undisturbed
 from tuner.nodes import versions
 from tuner.record import Record
 from tuner.rows import Row
@@ -31,6 +34,7 @@ from tuner.slots import Slots, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.storage import Storage
 from tuner.trial import TrialActor, UnfitNode, lost_its_node, why_it_failed
+from tuner.watch import overdue
 
 METRIC = "metrics/"
 Listen = Callable[[], None]
@@ -45,25 +49,47 @@ class Queue:
     Args:
         record: the study's record.
         propose: whether baselines and proposals may be added; `confirm` drains without.
-        deadline: unix seconds after which no trial starts; None: never.
+        deadline: seconds of the clock after which no trial starts; None: never.
+        clock: one that is never set back.
     """
 
-    def __init__(self, record: Record, *, propose: bool, deadline: float | None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        *,
+        propose: bool,
+        deadline: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.record = record
         self._propose = propose
-        self.deadline = deadline
+        self._deadline, self._clock = deadline, clock
         self._unfinished = [row for row in record.rows() if row.state == RUNNING]
         self.fault: BaseException | None = None  # what ended the study
         self.trials: dict[str, Any] = {}  # Tune's trials that run or wait, by their ids
-        self.failures: Counter[tuple[str, int]] = Counter()  # of trials' processes; see RecordScheduler
+        self.interruption = Interruption()
+        self.stopping = False  # before its end: what runs has been told to save and end
+        self.controller: Any = None  # Tune's, which holds all processes
+        self.since: dict[
+            str, float
+        ] = {}  # when a trial began to be trained for its next evaluation, by its id
+        self.overdue: dict[tuple[str, int], str] = {}  # trials whose process has been ended, and why
         self.lost: Counter[tuple[str, int]] = Counter()  # nodes, by the trial that ran there
         self.dead: set[str] = set()  # Ray's ids of processes whose death has been counted
 
     def is_empty(self) -> bool:
         """Whether no trial starts any more."""
-        if self.deadline is not None and time.time() >= self.deadline:
+        if self.stopping or self.interruption.asked or self.is_late():
             return True
         return not self._unfinished and (not self._propose or self._missing() == (0, 0))
+
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and self._clock() >= self._deadline
+
+    def any_runs(self) -> bool:
+        """Whether a trial has a process."""
+        return any(has_begun(trial) for trial in self.trials.values())
 
     def next(self) -> Row | None:
         """The next trial, written in the record before it is returned."""
@@ -155,21 +181,25 @@ class RecordScheduler(FIFOScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, queue: Queue, listen: Listen) -> None:
+    def __init__(self, queue: Queue, call: Call, listen: Listen) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._queue, self._record, self._listen = queue, queue.record, listen
+        self._queue, self._record, self._call, self._listen = queue, queue.record, call, listen
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Know a trial that is new or is to be tried again; the second is stopped if it has ended."""
+        self._queue.controller = tune_controller
         self._queue.trials[trial.trial_id] = trial
         if self._record.row(trial.config["role"], trial.config["number"]).state != RUNNING:
             tune_controller.stop_trial(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Record an evaluation, and stop the trial when that ended it."""
+        """Record an evaluation, and stop the trial when that ended it, or when it was saved to be left."""
         role, number = trial.config["role"], trial.config["number"]
+        self._queue.since[trial.trial_id] = time.monotonic()
         try:
             self._record.ran(role, number, node=node_called(result["node"]), afresh=result["afresh"])
+            if "saved" in result:
+                return str(self.STOP)
             if "fault" in result:
                 state = self._record.fail(role, number, result["fault"])
             else:  # Ray hands a flattened result
@@ -184,8 +214,12 @@ class RecordScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """End a trial whose process has died more often than `retries` allows; a lost node does not count.
 
-        Called at every failure, before the next try.
+        Called at every failure, before the next try. A signal may have been sent to all processes: what dies
+        from then on is nobody's failure.
         """
+        self._queue.since.pop(trial.trial_id, None)
+        if self._queue.interruption.asked:
+            return
         role, number = trial.config["role"], trial.config["number"]
         error, told = _failure_of(trial)
         try:
@@ -213,11 +247,13 @@ class RecordScheduler(FIFOScheduler):
             self._queue.lost[role, number] += 1
             lost = self._queue.lost[role, number]
             return f"it lost its node {lost} times" if lost >= MOST_LOST else None
-        self._queue.failures[role, number] += 1
-        tries = self._queue.failures[role, number]
+        tries = self._record.died(role, number)
+        stalled = self._queue.overdue.pop((role, number), None) or self._call.why_stalled(
+            self._record.row(role, number).label
+        )
         if tries <= self._record.spec.retries:
             return None
-        reason = why_it_failed(error, told)
+        reason = stalled or why_it_failed(error, told)
         return reason if reason == OUT_OF_MEMORY else f"{reason} (tried {tries} times)"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -243,23 +279,28 @@ def drain(
     deadline: float | None = None,
     address: str | None = None,
     listen: Listen = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run trials until the record has none open and none to add, or the deadline has passed, or Ctrl-C.
+
+    Where it ends early, what runs is saved first, as `interruption.py` says.
 
     Args:
         record: the study's record; look into it afterwards to know whether the study is done.
         storage: where the trials' folders lie.
         scratch: a folder for Ray's own files, removed at the end.
         propose: whether new baselines and proposals may be added.
-        deadline: unix seconds after which no trial starts.
+        deadline: seconds of `clock` after which no trial starts.
         address: a running Ray cluster; None: a Ray of this process's own, ended with it.
         listen: called in this thread after each change.
+        clock: one that is never set back.
 
     Raises:
         Mistake: a trial asks for more than any node has.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, once all is saved or given up.
     """
     record.settle()
-    queue = Queue(record, propose=propose, deadline=deadline)
+    queue, call = Queue(record, propose=propose, deadline=deadline, clock=clock), Call()
     with cluster(address):
         slots(record.spec.resources)
         # On another machine the driver's folders mean nothing: there the modules have been sent.
@@ -269,27 +310,53 @@ def drain(
             else {"path": [os.path.abspath(folder) for folder in sys.path], "versions": {}}
         )
         room = Slots(record.spec.resources, shared=address is not None)
+        there |= {"call": call.key, "stall": record.spec.stall.model_dump()}
         searcher = RecordSearcher(queue, lambda row: _job(record, row, storage) | there, room, listen)
+        ending = Ending(queue, call, lambda: end_what_crawls(queue))
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), queue.interruption:
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
                     Storage(storage).mark(record.uuid)
                     queue.trials.clear()
-                    _tuner(queue, searcher, RecordScheduler(queue, listen), scratch).fit()
+                    _tuner(queue, searcher, RecordScheduler(queue, call, listen), ending, scratch).fit()
                     if (
                         queue.trials
                     ):  # Tune was told to stop: what has ended or was given up is gone from here
                         break
+        except Stopped:
+            if queue.interruption.asked:
+                raise KeyboardInterrupt from None
         except TuneError:
             if queue.fault is not None:
                 raise queue.fault from None
             raise
         finally:
-            room.close()
-            shutil.rmtree(scratch, ignore_errors=True)
+            with undisturbed():
+                if queue.controller is not None:
+                    queue.controller._actor_manager.cleanup()  # it holds some where Tune was left
+                room.close()
+                call.forget()
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tuner(queue: Queue, searcher: RecordSearcher, scheduler: RecordScheduler, scratch: Path) -> tune.Tuner:
+def end_what_crawls(queue: Queue) -> None:
+    """End the processes of trials whose next evaluation is overdue."""
+    spec, now = queue.record.spec, time.monotonic()
+    for trial_id, trial in queue.trials.items():
+        if not has_begun(trial):
+            continue
+        row = queue.record.row(trial.config["role"], trial.config["number"])
+        waited = now - queue.since.setdefault(trial_id, now)
+        if waited > spec.stall.seconds and (row.role, row.number) not in queue.overdue:
+            reason = overdue(row, queue.record.rows(), waited, spec.evaluate_at(), spec.stall)
+            if reason is not None:
+                queue.overdue[row.role, row.number] = reason
+                ray.kill(trial.temporary_state.ray_actor)
+
+
+def _tuner(
+    queue: Queue, searcher: RecordSearcher, scheduler: RecordScheduler, ending: Ending, scratch: Path
+) -> tune.Tuner:
     spec = queue.record.spec
     return tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}),
@@ -299,12 +366,12 @@ def _tuner(queue: Queue, searcher: RecordSearcher, scheduler: RecordScheduler, s
             num_samples=-1,
             max_concurrent_trials=_MOST,
             reuse_actors=True,
-            time_budget_s=None if queue.deadline is None else max(1.0, queue.deadline - time.time()),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
             trial_name_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
             name="tune",
+            stop=ending,
             storage_path=str(scratch.resolve()),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=-1),

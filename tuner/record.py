@@ -197,6 +197,14 @@ class Record:
         if row is not self.row(role, number):
             self._replace(row)
 
+    def died(self, role: str, number: int) -> int:
+        """Count that the process of a trial failed, and return how often so far, by all drivers."""
+        row = self.row(role, number)
+        row = replace(row, failures=row.failures + 1)
+        self._storage.set_trial_user_attr(self._trial_id(role, number), "failures", row.failures)
+        self._replace(row)
+        return row.failures
+
     def fail(self, role: str, number: int, reason: str) -> str:
         """End a trial as FAILED, with a reason that a person can read."""
         return self._finish(role, number, TrialState.FAIL, reason=reason)

@@ -32,7 +32,8 @@ class Row:
     """One trial of the record. `value` is the metric at the last step, of COMPLETE trials only.
 
     `nodes` are those that trained it, in order; `restarts` counts how often it began again, because its
-    process had died and left nothing to go on from.
+    process had died and left nothing to go on from; `failures` how often its process failed, lost nodes not
+    counted.
     """
 
     role: str
@@ -49,6 +50,7 @@ class Row:
     pair: int | None = None
     nodes: tuple[str, ...] = ()
     restarts: int = 0
+    failures: int = 0
 
     @property
     def label(self) -> str:
@@ -84,6 +86,7 @@ def row_of(role: str, trial: FrozenTrial) -> Row:
         pair=attributes.get("pair"),
         nodes=tuple(attributes.get("nodes", ())),
         restarts=attributes.get("restarts", 0),
+        failures=attributes.get("failures", 0),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, Strict, model_valid
 from search_spaces.ranges import Range, Ranges, read_pair, read_ranges
 from trainers.plan import Frozen
 from trainers.settings import Mistake
-from tuner.spec_file import plain
+from tuner.spec_file import plain, seconds
 
 REGULARIZERS_KEY = "space.regularizers"
 Whole = Annotated[int, Strict()]
@@ -157,3 +157,28 @@ class Resources(Frozen):
     concurrent: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         default=None, description="trials at once; null: as many as fit; 1 repeats exactly"
     )
+
+
+def _length(value: object) -> Any:
+    seconds(value)
+    return value
+
+
+class Stall(Frozen):
+    """When a trial that hangs or crawls is ended."""
+
+    times: Annotated[float, _number("of at least 2", lambda value: 2 <= value <= 1e9), AS_WRITTEN] = Field(
+        default=50, description="a step, or the way to an evaluation, took so many times as long as usual"
+    )
+    at_least: Annotated[float | str, PlainValidator(_length)] = Field(
+        default="20m", description="and so long; then its process is ended, and it is tried again"
+    )
+
+    @property
+    def seconds(self) -> float:
+        """`at_least` in seconds."""
+        return seconds(self.at_least)
+
+    def limit(self, usual: float) -> float:
+        """The seconds after which it is ended, where it usually takes so many."""
+        return max(self.seconds, self.times * usual)

@@ -25,7 +25,7 @@ from trainers.tasks import (
     sites_of,
 )
 from tuner.sampling import check_sampler
-from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Whole
+from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Stall, Whole
 from tuner.spec_file import apply_overrides, plain, read_source, seconds
 
 COMPARED = ("task", "plan", "space", "search", "budget")  # what makes two specs the same study
@@ -76,6 +76,7 @@ class StudySpec(Frozen):
     retries: Whole = Field(
         default=3, ge=0, description="of a trial whose worker died; lost machines do not count"
     )
+    stall: Stall = Field(default=Stall(), description="when a trial that hangs or crawls is ended")
     storage: Text | None = Field(
         default=None,
         description="the trials' folders: a shared path or an fsspec address; null: in the study's folder",

@@ -272,8 +272,9 @@ class Study:
     ) -> None:
         from tuner.queue import drain
 
-        started = clock.time()
+        started = clock.monotonic()
         tracker = self._track()
+        patience: float | None = None  # with MLflow, at the end
 
         def listen() -> None:
             tracker.wake()
@@ -281,7 +282,7 @@ class Study:
                 progress.update(
                     self.record.rows(),
                     spec=self.spec,
-                    elapsed=clock.time() - started,
+                    elapsed=clock.monotonic() - started,
                     tracking_behind=tracker.behind(),
                 )
 
@@ -291,12 +292,15 @@ class Study:
                 storage=self.storage.where,
                 scratch=self.folder / "ray",
                 propose=propose,
-                deadline=None if time is None else started + time,
+                deadline=None if time is None else started + time,  # of the monotonic clock
                 address=address,
                 listen=listen,
             )
+        except KeyboardInterrupt:
+            patience = 2.0
+            raise
         finally:
-            self.lag = tracker.close()
+            self.lag = tracker.close(patience)
             listen()
 
 

@@ -21,12 +21,15 @@ from ray import tune
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from trainers.settings import Mistake
-from trainers.tasks import find_task, make_plan
+from trainers.tasks import TASKS, find_task, make_plan
 from tuner import shared
+from tuner.ending import Call
 from tuner.nodes import differences, versions
+from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
 from tuner.tracking import why, without_password
+from tuner.watch import Watch
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation
@@ -60,11 +63,13 @@ class OpenTrial:
     `afresh` says that it was begun before, and that its folder holds nothing to go on from.
 
     Args:
-        job: what `queue.py` wrote: label, seed, task, plan, storage, cpu, gpu, and the driver's import path.
+        job: what `queue.py` wrote: label, seed, task, plan, storage, cpu, gpu, stall, and the driver's import
+            path.
+        call: to the driver; None: there is none.
     """
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._job = job
+    def __init__(self, job: dict[str, Any], call: Call | None = None) -> None:
+        self._job, self._call = job, call
         label = str(job["label"])
         self._storage = Storage(job["storage"])
         self._folder = self._storage.open(label)
@@ -72,26 +77,40 @@ class OpenTrial:
         self._mirror = self._storage.mirror(label, self._folder)
         self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
         self._evaluations: Iterator[Evaluation] | None = None
+        self._watch = Watch(
+            Stall(**job.get("stall", {})), stops=call.stops if call else lambda: False, tell=self._stalled
+        )
+        self._watch.start()
 
     def step(self) -> dict[str, Any]:
         """Train to the next evaluation: `{"step", "metrics"}`, or `{"fault": sentence}` where it raised.
+
+        Where the study stops before it comes, the training is saved, and it is `{"saved": True}`.
 
         An exception of the training is a property of its plan, so it is not tried again.
 
         Raises:
             OutOfMemory, MachineFault: the exception is one of the machine.
         """
+        if self._watch.stopping:
+            return {"saved": True}
         try:
             with _written_to(self._log):
                 return self._next()
         finally:
             self._mirror.keep()
+            self._watch.rest()
 
     def _next(self) -> dict[str, Any]:
         try:
+            self._watch.goes_on()
             if self._evaluations is None:
-                self._evaluations = _begin(self._job, self._folder, self._storage)
-            return self._report(next(self._evaluations, None))
+                self._evaluations = _begin(self._job, self._folder, self._storage, self._watch)
+            evaluation = _watched(self._evaluations, self._watch)
+            if evaluation is None and self._watch.stopping:
+                print("saved and left, as the study stops")
+                return {"saved": True}
+            return self._report(evaluation)
         except Exception as error:
             traceback.print_exc()
             fault = fault_of_machine(error)
@@ -110,8 +129,15 @@ class OpenTrial:
         print(f"step {step}: {json.dumps(metrics)}")
         return {"step": step, "metrics": metrics}
 
+    def _stalled(self, reason: str) -> None:
+        if self._call is not None:
+            self._call.stalled(self._job["label"], reason)
+        self._log.write(f"{reason}: this process ends\n")
+        self._mirror.keep()
+
     def close(self) -> None:
         """Let go of the training, the log and the folder."""
+        self._watch.close()
         self._evaluations = None
         self._log.close()
         self._mirror.close()
@@ -134,7 +160,7 @@ class TrialActor(tune.Trainable):
         told: dict[str, Any] = {"node": ray.get_runtime_context().get_node_id(), "afresh": False}
         if self._open_trial is None:
             refuse_unfit_node(self._job)
-            self._open_trial = OpenTrial(self._job)
+            self._open_trial = OpenTrial(self._job, Call(self._job["call"]))
             told["afresh"] = self._open_trial.afresh
         return self._open_trial.step() | told
 
@@ -266,10 +292,23 @@ def checked(evaluation: "Evaluation") -> tuple[int, dict[str, float]]:
     return step, metrics
 
 
-def _begin(job: dict[str, Any], folder: Path, storage: Storage) -> "Iterator[Evaluation]":
+def _watched(evaluations: "Iterator[Evaluation]", watch: Watch) -> "Evaluation | None":
+    """The next evaluation, or None where there is none any more; what trains by `run` tells of its steps."""
+    from trainers.training import after_each
+
+    listening = after_each.set(watch.after_each)
+    try:
+        return next(evaluations, None)
+    finally:
+        after_each.reset(listening)
+
+
+def _begin(job: dict[str, Any], folder: Path, storage: Storage, watch: Watch) -> "Iterator[Evaluation]":
     sys.path.extend(path for path in job["path"] if path not in sys.path)
     _set_threads(int(job["cpu"]))
     task = find_task(job["task"])
+    if job["task"] in TASKS or isinstance(task.train, type):
+        watch.begin()  # a function of a user's own may take hours to its first evaluation, and not say more
     plan = make_plan(task, **job["plan"])
     device = "cuda" if job["gpu"] else "cpu"
     print(f"{job['label']} on {socket.gethostname()}, process {os.getpid()}, {device}, seed {job['seed']}")

@@ -79,6 +79,38 @@ def test_the_time_that_a_caller_takes_between_evaluations_is_nobodys(tmp_path: P
     assert takes.saved == [None, 1, 2, 2]  # one checkpoint early does no harm, and none is missed
 
 
+def test_whoever_listens_hears_of_each_step_and_evaluation_and_may_have_it_saved_and_ended(
+    tmp_path: Path,
+) -> None:
+    heard: list[int] = []
+    counts = Counts()
+
+    def listens() -> bool:
+        heard.append(int(counts.count))
+        return int(counts.count) == 3
+
+    plan = small_dip(evaluate_at=(2, 5))
+    listening = training.after_each.set(listens)
+    try:
+        assert [e.step for e in run(counts, plan=plan, seed=0, folder=tmp_path)] == [2]
+    finally:
+        training.after_each.reset(listening)
+    assert heard == [0, 1, 2, 2, 3]
+    assert checkpoint.load(tmp_path)["step"] == 3  # type: ignore[index]
+    assert [e.step for e in run(Counts(), plan=plan, seed=0, folder=tmp_path)] == [5]
+
+
+def test_an_evaluation_at_which_it_ends_is_delivered_and_comes_again(tmp_path: Path) -> None:
+    plan = small_dip(evaluate_at=(2, 5))
+    counts = Counts()
+    listening = training.after_each.set(lambda: int(counts.count) == 2)
+    try:
+        assert [e.step for e in run(counts, plan=plan, seed=0, folder=tmp_path)] == [2]
+    finally:
+        training.after_each.reset(listening)
+    assert [e.step for e in run(Counts(), plan=plan, seed=0, folder=tmp_path)] == [2, 5]
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [evaluation.step for evaluation in run(Counts(), plan=small_dip(), seed=0)] == [2, 4]

@@ -11,8 +11,11 @@ import numpy as np
 import optuna
 import pytest
 from ray.exceptions import RayActorError
+from trainings import SMALL_DIP
 
+from trainers import checkpoint
 from trainers.settings import L0, L1, Mistake
+from tuner.ending import Call
 from tuner.queue import MOST_LOST, Queue, RecordScheduler, drain
 from tuner.record import Record
 from tuner.rows import Row
@@ -59,13 +62,22 @@ def test_a_node_that_does_not_see_the_storage_ends_the_study_and_no_trial(tmp_pa
     assert "FAILED" not in {row.state for row in record.rows()}
 
 
+def scheduler_of(record: Record) -> RecordScheduler:
+    return RecordScheduler(Queue(record, propose=True, deadline=None), Call(), lambda: None)
+
+
 def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> None:
-    record = create(tmp_path, retries=1)
-    scheduler = RecordScheduler(Queue(record, propose=True, deadline=None), lambda: None)
+    record = create(tmp_path, retries=2)
+    record.propose(), record.propose()
+    scheduler = scheduler_of(record)
     died = RayActorError(actor_id="a1", error_msg="its worker process has died")
     assert [scheduler._over("proposal", 0, died, "") for _ in range(3)] == [None] * 3
     again = RayActorError(actor_id="a2", error_msg="its worker process has died")
-    assert scheduler._over("proposal", 0, again, "") == "its process died (tried 2 times)"
+    assert scheduler._over("proposal", 0, again, "") is None
+    record = reopen(tmp_path)  # and another driver goes on counting
+    assert [row.failures for row in record.rows("proposal")] == [2, 0]
+    scheduler = scheduler_of(record)
+    assert scheduler._over("proposal", 0, died, "") == "its process died (tried 3 times)"
     lost = [
         scheduler._over("proposal", 1, RayActorError(actor_id=f"b{n}", error_msg="its node has died"), "")
         for n in range(MOST_LOST)
@@ -249,13 +261,31 @@ def test_after_the_deadline_no_trial_starts_and_the_open_ones_stay_open(tmp_path
     record = create(tmp_path)
     record.propose()
     record.evaluation("proposal", 0, 30, {"score": 1.0})
-    go(record, tmp_path, deadline=time.time() - 1)
+    go(record, tmp_path, deadline=time.monotonic() - 1)
     assert [(row.label, row.state, len(row.evaluations)) for row in reopen(tmp_path).rows()] == [
         ("0", "RUNNING", 1)
     ]
     assert not (tmp_path / "trials").exists()
     go(reopen(tmp_path), tmp_path)
     assert {row.state for row in reopen(tmp_path).rows()} <= {"COMPLETE", "PRUNED"}
+
+
+def test_when_the_time_is_up_what_runs_is_saved_where_it_stands(tmp_path: Path) -> None:
+    """By a clock that jumps as soon as the first evaluation is there."""
+    plan = SMALL_DIP | {"image": "astronaut"}
+    budget = {"trials": 1, "steps": 10**6, "grace": 5, "reduction": 100, "baseline_seeds": 1}
+    record = create(tmp_path, task="dip", plan=plan, budget=budget, space={"sites": ["up0"], "max_sites": 1})
+
+    def clock() -> float:
+        return float(any(row.evaluations for row in record.rows()))
+
+    go(record, tmp_path, deadline=1.0, clock=clock)
+    (row,) = record.rows()
+    assert row.state == "RUNNING" and row.evaluations
+    saved = checkpoint.load(tmp_path / "trials" / row.label)
+    assert saved is not None and saved["step"] > row.evaluations[-1].step
+    log = (tmp_path / "trials" / row.label / "log.txt").read_text()
+    assert log.splitlines()[-1] == "saved and left, as the study stops"
 
 
 def test_unfinished_trials_come_first_and_a_finished_one_never(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""Ctrl-C, SIGTERM and the end of the time: real processes, a real photograph, and nothing left behind."""
+
+import fcntl
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Call, begin
+
+from trainers import checkpoint
+from tuner.record import Record
+from tuner.rows import Row
+
+SPEC = """
+name: tiny
+plan:
+  image: astronaut
+  size: 32
+  network: {kind: skip, width: 4, scales: 2, skip: 2, input_channels: 4}
+space: {max_sites: 1}
+budget: {trials: 1, steps: 600, grace: 60, reduction: 10, baseline_seeds: 1}
+resources: {concurrent: 1}
+"""
+
+
+def rows(folder: Path) -> list[Row]:
+    return Record(f"sqlite:///{folder}/studies/tiny/study.db", "tiny").rows()
+
+
+def outcome(folder: Path) -> list[tuple[Any, ...]]:
+    return [
+        (row.label, row.state, row.value, row.settings, [(e.step, e.metrics) for e in row.evaluations])
+        for row in rows(folder)
+    ]
+
+
+def search(folder: Path, *words: str) -> Call:
+    (folder / "tiny.yaml").write_text(SPEC)
+    return begin(folder, "search", "tiny.yaml", *words)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    status, _, err = search(folder).ends()
+    assert status == 0, err
+    yield folder
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step at which the first trial's checkpoint stands."""
+    state = checkpoint.load(folder / "studies" / "tiny" / "trials" / "baseline:0")
+    return None if state is None else int(state["step"])
+
+
+def goes_on_to_the_same_end(folder: Path, told: str, undisturbed: Path) -> None:
+    go_on = shlex.split(told.partition("goes on from here: ")[2])
+    assert go_on[1:] == ["-m", "tuner", "resume", "tiny"]
+    resumed = begin(folder, *go_on[3:])
+    status, _, err = resumed.ends()
+    assert status == 0, err
+    resumed.leaves_nothing()
+    assert outcome(folder) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize(("sent", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_what_runs_is_saved_where_it_stands_and_goes_on_to_the_same_end(
+    tmp_path: Path, undisturbed: Path, sent: signal.Signals, to_all: bool
+) -> None:
+    study = search(tmp_path)
+    study.waits_until(lambda: saved_step(tmp_path) == 60)
+    study.is_sent(sent, to_all=to_all)
+    status, _, err = study.ends()
+    assert status == 130, err
+    study.leaves_nothing()
+    assert "Traceback" not in err and "again: at once" in err
+    (row,) = rows(tmp_path)
+    assert row.state == "RUNNING" and [e.step for e in row.evaluations] == [60]
+    stood = saved_step(tmp_path)
+    assert stood is not None and 60 < stood < 600
+    goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1], undisturbed)
+
+
+def test_twice_ends_at_once_and_goes_on_to_the_same_end(tmp_path: Path, undisturbed: Path) -> None:
+    study = search(tmp_path)
+    study.waits_until(lambda: saved_step(tmp_path) == 60)
+    study.is_sent(signal.SIGINT, to_all=True)
+    study.is_sent(signal.SIGINT, to_all=True)
+    status, _, err = study.ends()
+    assert status == 130, err
+    study.leaves_nothing()
+    assert "Traceback" not in err
+    assert [row.state for row in rows(tmp_path)] == ["RUNNING"]
+    goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1], undisturbed)
+
+
+def test_when_the_time_is_up_what_runs_is_saved(tmp_path: Path, undisturbed: Path) -> None:
+    study = search(tmp_path, "--time", "1s", "--set", "budget.steps=100000", "--set", "budget.grace=99999")
+    status, out, err = study.ends()
+    assert status == 0, err
+    study.leaves_nothing()
+    assert "The time is up" in out
+    (row,) = rows(tmp_path)
+    assert row.state == "RUNNING" and row.evaluations == ()
+    assert saved_step(tmp_path)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_while_ray_starts_nothing_is_left_either(tmp_path: Path, sent: signal.Signals) -> None:
+    study = search(tmp_path)
+    study.waits_until(lambda: any("gcs_server" in one for one in study.left()))
+    study.is_sent(sent)
+    status, _, err = study.ends()
+    assert status == 130, err
+    study.leaves_nothing()
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("Interrupted before anything was written; this begins")
+
+
+WALKING = """
+name: tiny
+task: walking:TASK
+plan: {{gate: {gate}}}
+budget: {{trials: 2, steps: 9, grace: 3, baseline_seeds: 1}}
+resources: {{concurrent: 1}}
+"""
+
+
+def test_a_training_that_does_not_answer_is_cut_off_and_goes_on(tmp_path: Path) -> None:
+    """A function of a user's own in the middle of a step that takes for ever."""
+    gate = tmp_path / "gate"
+    with gate.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (tmp_path / "walking.yaml").write_text(WALKING.format(gate=gate))
+        study = begin(tmp_path, "search", "walking.yaml")
+        study.waits_until((tmp_path / "studies/tiny/trials/baseline:0/state.json").exists)
+        study.is_sent(signal.SIGTERM)
+        status, _, err = study.ends()
+        assert status == 130, err
+        study.leaves_nothing()
+    assert [row.state for row in rows(tmp_path)] == ["RUNNING"]
+    resumed = begin(tmp_path, "resume", "tiny")
+    status, _, err = resumed.ends()
+    assert status == 0, err
+    assert {row.state for row in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+    log = (tmp_path / "studies/tiny/trials/baseline:0/log.txt").read_text()
+    assert len([line for line in log.splitlines() if " on " in line]) == 2
