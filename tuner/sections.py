@@ -170,7 +170,7 @@ class Stall(Frozen):
     times: Annotated[float, _number("of at least 2", lambda value: 2 <= value <= 1e9), AS_WRITTEN] = Field(
         default=50, description="a step, or the way to an evaluation, took so many times as long as usual"
     )
-    at_least: Annotated[float | str, PlainValidator(_length)] = Field(
+    at_least: Annotated[float | str, PlainValidator(_length), AS_WRITTEN] = Field(
         default="20m", description="and so long; then its process is ended, and it is tried again"
     )
 
