@@ -1,7 +1,5 @@
 """`python -m tuner`."""
 
-import sys
+from tuner.cli import run
 
-from tuner.cli import main
-
-sys.exit(main())
+run()

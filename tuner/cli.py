@@ -5,10 +5,12 @@ commands, so `--help` and a mistyped option answer at once.
 """
 
 import contextlib
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import click
 
@@ -17,6 +19,8 @@ from tuner import commands, errands
 from tuner.called import NAME
 from tuner.interruption import sigterm_as_ctrl_c
 from tuner.session import Program, Session, global_options
+
+INTERRUPTED = 130  # a program that Ctrl-C has ended, for a shell
 
 
 @click.group(
@@ -52,12 +56,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         print(session.when_interrupted(), file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if session.debug:
             traceback.print_exc()
         print(sentence(error), file=sys.stderr)
         return 2 if isinstance(error, Mistake | click.UsageError) else 1
+
+
+def run() -> NoReturn:
+    """The program's entry: `main`, and then an end at once where it was interrupted.
+
+    Nothing is left to be done then, and Python's own end takes seconds where so much was imported, or as long as
+    a thread waits for a server that is away.
+    """
+    status = main()
+    if status == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 @contextlib.contextmanager
