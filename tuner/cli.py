@@ -17,10 +17,8 @@ import click
 from trainers.settings import Mistake
 from tuner import commands, errands
 from tuner.called import NAME
-from tuner.interruption import sigterm_as_ctrl_c
+from tuner.interruption import INTERRUPTED, end_in_time, sigterm_as_ctrl_c
 from tuner.session import Program, Session, global_options
-
-INTERRUPTED = 130  # a program that Ctrl-C has ended, for a shell
 
 
 @click.group(
@@ -38,13 +36,13 @@ for _command in (*commands.COMMANDS, *errands.COMMANDS):
     program.add_command(_command)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run one command; returns the exit status.
 
     >>> main(["presets"])  # doctest: +SKIP
     0
     """
-    session = Session(words=tuple(sys.argv[1:] if arguments is None else arguments))
+    session = session or Session(words=tuple(sys.argv[1:] if arguments is None else arguments))
     if "" not in sys.path:
         sys.path.append("")  # a task of one's own lies where one stands; last, so that it shadows no package
     try:
@@ -65,12 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The program's entry: `main`, and then an end at once where it was interrupted.
+    """The program's entry: `main`, and an end in time where it is interrupted.
 
-    Nothing is left to be done then, and Python's own end takes seconds where so much was imported, or as long as
-    a thread waits for a server that is away.
+    Nothing is left to be done then, and Python's own end takes seconds where so much was imported, or as long
+    as a thread waits for a server that is away.
     """
-    status = main()
+    session = Session(words=tuple(sys.argv[1:]))
+    end_in_time(lambda: print(session.when_interrupted(), file=sys.stderr, flush=True))
+    status = main(session=session)
     if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -82,6 +82,19 @@ def test_what_runs_is_saved_where_it_stands_and_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
+def test_a_signal_to_all_processes_ends_them_all_and_fails_no_trial(tmp_path: Path) -> None:
+    """As a job's time limit may: Ray's processes get it too, and the driver would wait for them for ever."""
+    study = search(tmp_path, "--set", "retries=0")
+    study.waits_until(lambda: saved_step(tmp_path) == 60)
+    study.is_sent(signal.SIGTERM, to_all=True)
+    status, _, err = study.ends()
+    assert status == 130, err
+    study.leaves_nothing()
+    assert [row.state for row in rows(tmp_path)] == ["RUNNING"]
+    goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1])
+
+
+@pytest.mark.slow
 def test_twice_ends_at_once_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
     study = search(tmp_path)
     study.waits_until(lambda: saved_step(tmp_path) == 60)
