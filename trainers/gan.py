@@ -6,9 +6,9 @@ Nothing here knows a family: what the players are is the network's file, what th
 import copy
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.gan_options import GanOptions, OwnPair
 from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
+from trainers.memory import exhausted
 from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
@@ -38,6 +39,7 @@ from trainers.training import (
     streams,
 )
 
+T = TypeVar("T")
 LOSS_GENERATOR = "loss_generator"  # what the last step minimised, penalties included
 LOSS_DISCRIMINATOR = "loss_discriminator"
 
@@ -109,6 +111,8 @@ class GanTraining(Training):
         first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
         self.options, self.steps, self.device = options, plan.steps, find_device(device)
         self.average = plan.value("average")
+        self.most = at_once(options.network.sites(options.size))  # pictures of an evaluation at once
+        self.parts = dict.fromkeys(("norms", "drawn"), self.most)
         self._take_pictures(plan, options, np.random.default_rng(data))
 
         drawn_once = torch.Generator().manual_seed(first)
@@ -204,18 +208,41 @@ class GanTraining(Training):
         return Batch(self.generator(latents, labels), labels)
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
-        part = at_once(self.options.network.sites(self.options.size))
         scored, seen = self.to_score()
-        estimate_norms(scored, *self.fixed, part)
+        self._with_less("norms", lambda part: estimate_norms(scored, *self.fixed, part))
         self.exported = scored.bare.state_dict()
-        drawing = Drawing(scored, *self.fixed, part)
-        metrics: Metrics = scoring.measure(self.scores, drawing)
+        drawing, metrics = self._with_less("drawn", lambda part: self._measured(scored, part))
         if not drawing.finite:  # a training that diverged
             metrics = dict.fromkeys(metrics, math.nan)
         losses = dict(zip((LOSS_GENERATOR, LOSS_DISCRIMINATOR), self.losses.tolist(), strict=True))
         with torch.no_grad():
-            scored(*(values[:part] for values in self.fixed))  # sparsity is that of a whole part
+            scored(*(values[: self.parts["norms"]] for values in self.fixed))  # sparsity is that of this part
         return metrics | losses | seen.metrics(), {"samples": drawing.shown}
+
+    def _measured(self, scored: Generator, part: int) -> tuple[Drawing, Metrics]:
+        drawing = Drawing(scored, *self.fixed, part)
+        return drawing, scoring.measure(self.scores, drawing)
+
+    def _with_less(self, of: str, compute: Callable[[int], T]) -> T:
+        """Compute that in parts; where memory is exhausted, again with half the pictures a part from here on.
+
+        Only once: then it is the machine's fault. The latents stay the same. So a distance is the same up to
+        round-off where pictures are drawn in smaller parts; only where BatchNorm cannot be estimated from
+        whole ones either is the network that is scored a slightly other one.
+        """
+        part = self.parts[of]
+        try:
+            return compute(part)
+        except Exception as error:
+            if part < self.most or not exhausted(error):
+                raise
+            told = str(error).partition("\n")[0]
+        self.parts[of] = max(2, part // 2)
+        scoring.halve(self.scores)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # after the `except`: the error held what had been computed
+        print(f"the evaluation ran out of memory ({told}): again with {self.parts[of]} pictures at once")
+        return compute(self.parts[of])
 
     def to_score(self) -> tuple[Generator, Attached]:
         """A copy of the generator with its regularizers, of averaged weights where the plan asks for them."""

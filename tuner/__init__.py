@@ -1,5 +1,5 @@
 """Run, record, query and export studies; the only package that knows Ray, Optuna and MLflow.
 
 Read `spec` (what a study is), `record` (its only truth), `queue` (the one loop), `trial` (what a worker
-does), `tracking` (the record, copied to MLflow), `study` (the façade), then `cli`.
+does), `tracker` over `projection` (the record, copied to MLflow), `study` (the façade), then `cli`.
 """

@@ -142,7 +142,9 @@ def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> 
 def _tell_lag(session: Session, study: "Study") -> None:
     """Say what MLflow lacks and how it gets it; nothing where it has all."""
     if study.lag > 0:
-        print(f"MLflow lacks {study.lag} evaluations: {session.commands.line('sync', study.name)}")
+        from tuner.screen import evaluations
+
+        print(f"MLflow lacks {evaluations(study.lag)}: {session.commands.line('sync', study.name)}")
 
 
 @click.command(cls=Command)

@@ -41,8 +41,10 @@ def baseline_points(rows: Sequence["Row"], baseline: Mapping[str, Any] | None) -
     """What the baselines attained on average, as `exported.baseline_of` gives it, for the study's own run."""
     if baseline is None:
         return []
-    ended = [row.finished or 0.0 for row in rows if row.role == "baseline" and row.value is not None]
-    moment, step = milliseconds(max(ended)), baseline["step"]
+    # By the last evaluation and not by the trial's end, which the process that writes it knows otherwise than
+    # one that reads it: a point that is sent again would be another one.
+    last = [row.evaluations[-1].time for row in rows if row.role == "baseline" and row.value is not None]
+    moment, step = milliseconds(max(last)), baseline["step"]
     return [(names.OF_BASELINE + name, mean, moment, step) for name, mean in baseline["metrics"].items()]
 
 

@@ -4,7 +4,6 @@ A function of the record alone; `runs.py` knows what MLflow has of it already.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainers.settings import Mistake, SettingsFile
 from trainers.tasks import ORACLES, find_task, sites_of
 from tuner import tracking as names
+from tuner.artifacts import Unreadable, send_checkpoint, send_files
 from tuner.confirm import Confirmation
 from tuner.exported import (
     Shapes,
@@ -24,12 +24,13 @@ from tuner.exported import (
 )
 from tuner.pairs import confirmations
 from tuner.points import baseline_points, milliseconds, parameters, points, strengths
-from tuner.runs import Run, experiment_of
+from tuner.runs import Run, experiment_of, the_one
 from tuner.standing import is_done, leaders
 from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as Found
 
     from tuner.record import Record
     from tuner.rows import Row
@@ -76,9 +77,20 @@ class Projection:
                 lacking += max(1, len(row.evaluations) - (len(copied.evaluations) if copied else 0))
         return lacking
 
-    def bring_up_to_date(self) -> None:
-        """One pass over the record; a run that MLflow refuses does not keep the others from being copied."""
+    @property
+    def is_known(self) -> bool:
+        """Whether a pass has come to its end, so that `behind` counts what earlier processes delivered."""
+        return self._version >= 0
+
+    def bring_up_to_date(self, afresh: bool = False) -> None:
+        """One pass over the record; a run that MLflow refuses does not keep the others from being copied.
+
+        Args:
+            afresh: look up what MLflow has, whatever is known of it.
+        """
         version, rows = self._record.version(), self._record.rows()
+        if afresh:
+            self._forget()
         if self._there is not None and version == self._version:
             return
         try:
@@ -90,27 +102,35 @@ class Projection:
                 raise refused[0]
             self._version = version
         except Exception:
-            # What came through is not known: it is looked up the next time.
-            self._there, self._known, self._spec = None, {}, None
+            self._forget()  # what came through is not known
             raise
+
+    def _forget(self) -> None:
+        """Let the next pass look up what MLflow has."""
+        self._there, self._known, self._spec = None, {}, None
 
     def _look_up(self) -> _There:
         client, spec = names.connect(self._tracking), self._record.spec
         experiment = experiment_of(client, spec.task, self._tracking)
         query = f"tags.{names.STUDY_UUID} = '{self._record.uuid}'"
-        found = names.search(client, query, order_by=["attributes.start_time DESC"])
-        runs = {run.data.tags.get(names.TRIAL, ""): Run(client, run) for run in found}  # of two the earlier
-        study = runs.pop("", None)
-        if study is None:
+        doubles: dict[str, list[Found]] = {}
+        for run in names.search(client, query):
+            doubles.setdefault(run.data.tags.get(names.TRIAL, ""), []).append(run)
+        found = {label: the_one(client, runs) for label, runs in doubles.items()}
+        of_study = found.pop("", None)
+        if of_study is None:
             tags = {names.ROLE: names.STUDY_ROLE, names.STATE: RUNNING}
             tags |= {names.METRIC: spec.metric(), names.DIRECTION: spec.direction()}
             if measured := spec.measured():
                 tags[names.MEASURED] = measured
             if companions := spec.companions():
                 tags[names.COMPANIONS] = json.dumps(companions)
-            made = client.create_run(experiment, tags=self._common() | tags, run_name=spec.name)
-            study = Run(client, made)
-        return _There(client, experiment, study, runs)
+            of_study = client.create_run(experiment, tags=self._common() | tags, run_name=spec.name)
+        study = Run(client, of_study)
+        for run in found.values():  # a child may have been made below a run of the study that is gone
+            if run.data.tags.get(names.PARENT) != study.id:
+                client.set_tag(run.info.run_id, names.PARENT, study.id)
+        return _There(client, experiment, study, {label: Run(client, run) for label, run in found.items()})
 
     def _common(self) -> dict[str, str]:
         spec = self._record.spec
@@ -146,10 +166,12 @@ class Projection:
         tags = self._tags(row, confirmed)
         if not run.lacks(len(row.evaluations), tags):
             return
-        for name in self._pictures(row)[run.pictures :]:
-            with self._storage.local(f"{row.label}/{names.PICTURES}/{name}") as path:
-                run.put_file(path, names.PICTURES)
-            run.pictures += 1
+        unread = None
+        try:
+            send_files(run, row, self._storage)
+        except Unreadable as error:  # all the rest is delivered, and the files by a later pass
+            unread = error
+        run.is_whole = unread is None
         if row.state != RUNNING:
             if not run.has(names.SETTINGS_FILE):  # once: a later version of this program did not train it
                 run.put(names.SETTINGS_FILE, text_of(self._settings_file(run, row)))
@@ -162,6 +184,8 @@ class Projection:
             run.send(tags, [*strengths(row), *new], parameters(row))
         else:
             run.send(tags, new)
+        if unread is not None:
+            raise unread
 
     def _tags(self, row: "Row", confirmed: Confirmation | None) -> dict[str, str]:
         tags = {names.STATE: row.state, names.SETTINGS: json.dumps(sites_of_row(row, self._all_shapes()))}
@@ -242,18 +266,8 @@ class Projection:
         self._best = (there, row, baseline, confirmed)
 
     def _copy_checkpoint(self, run: Run, row: "Row", confirmed: Confirmation | None) -> None:
-        if run.has(names.CHECKPOINT_FILE) or names.CHECKPOINT_FILE not in self._storage.names(row.label):
-            return
-        with self._storage.local(f"{row.label}/{names.CHECKPOINT_FILE}") as path:
-            run.put_file(path)
-        run.send(self._tags(row, confirmed))
-
-    # the trials' folders
-
-    def _pictures(self, row: "Row") -> list[str]:
-        there = self._storage.names(f"{row.label}/{names.PICTURES}")
-        found = [name for name in there if re.match(r"\d+-.*\.png$", name)]
-        return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
+        if send_checkpoint(run, row, self._storage):
+            run.send(self._tags(row, confirmed))
 
 
 def _is_about_one_run(error: Exception) -> bool:

@@ -22,7 +22,7 @@ from trainers.settings import Mistake
 from trainers.tasks import ORACLES
 from tuner import tracking as names
 from tuner.exported import attained_of, companions_of, exported_baseline
-from tuner.runs import safe, whole
+from tuner.runs import chosen, safe, whole
 from tuner.states import COMPLETE, RUNNING
 
 if TYPE_CHECKING:
@@ -147,14 +147,17 @@ def find_study(client: "MlflowClient", name: str) -> Found:
     runs: list[Run] = []
     for tag in (names.STUDY, names.STUDY_UUID):
         query = f"tags.{names.ROLE} = '{names.STUDY_ROLE}' AND tags.{tag} = '{name}'"
-        runs = runs or names.search(client, query, order_by=["attributes.start_time DESC"])
-    by_uuid = {run.data.tags[names.STUDY_UUID]: run for run in runs}  # of two runs of one study the earlier
+        runs = runs or names.search(client, query)
+    by_uuid: dict[str, list[Run]] = {}
+    for run in runs:
+        by_uuid.setdefault(run.data.tags[names.STUDY_UUID], []).append(run)
     if len(by_uuid) > 1:
         uuids = " or ".join(by_uuid)
         raise Mistake(f"{len(by_uuid)} studies are called {name!r}: give the uuid of one, {uuids}")
     if not by_uuid:
         raise Mistake(_unknown(client, name))
-    return found(client, next(iter(by_uuid.values())))
+    (of_study,) = by_uuid.values()
+    return found(client, chosen(of_study))  # of two that a lost answer left, the one that the tracker keeps
 
 
 def found(client: "MlflowClient", run: "Run") -> Found:

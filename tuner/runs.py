@@ -28,7 +28,8 @@ _METRICS, _PARAMETERS = 800, 100  # a batch; MLflow takes 1000 things in all, 10
 class Run:
     """An MLflow run to which things are sent once.
 
-    `evaluations` and `pictures` count what it has of its trial; the caller raises them as it sends more.
+    `evaluations` and `pictures` count what it has of its trial; the caller raises them as it sends more, and
+    says by `is_whole` whether all files were there to be sent.
     After any error the run has to be looked up again, because what came through is not known.
     """
 
@@ -40,6 +41,7 @@ class Run:
         has = json.loads(self._delivered)
         self.evaluations: int = has.get("evaluations", 0)
         self.pictures: int = has.get("pictures", 0)
+        self.is_whole: bool = has.get("whole", True)
         self._files: dict[str, str] = has.get("files", {})
 
     @property
@@ -50,7 +52,8 @@ class Run:
     def lacks(self, evaluations: int, tags: Mapping[str, str]) -> bool:
         """Whether it does not have so many evaluations and these tags already."""
         has = json.loads(self._delivered)
-        return (has.get("evaluations"), has.get("tags")) != (evaluations, _checksum(_joined(tags)))
+        same = (has.get("evaluations"), has.get("tags")) == (evaluations, _checksum(_joined(tags)))
+        return not same or not has.get("whole", True)
 
     def put(self, name: str, text: str) -> None:
         """Send a text as the artifact `name`, unless it is there with this content."""
@@ -92,6 +95,7 @@ class Run:
             "pictures": self.pictures,
             "tags": _checksum(_joined(tags)),
             "files": self._files,
+            **({} if self.is_whole else {"whole": False}),
         }
         delivered = json.dumps(has, sort_keys=True)
         if delivered == self._delivered:
@@ -104,6 +108,30 @@ class Run:
         told.append(RunTag(names.DELIVERED, delivered))
         self._client.log_batch(self.id, metrics=metrics[-1], params=params[-1], tags=told)
         self._delivered = delivered
+
+
+def the_one(client: "MlflowClient", found: Sequence["Found"]) -> "Found":
+    """The one run, of those that MLflow has for one trial or one study; the others are marked as deleted.
+
+    A request that was carried out, but whose answer was lost or that arrived late, leaves a second one. Kept
+    is the one that `chosen` names, so that everybody keeps the same.
+    """
+    kept = chosen(found)
+    for other in found:
+        if other is not kept:
+            client.delete_run(other.info.run_id)
+    return kept
+
+
+def chosen(found: Sequence["Found"]) -> "Found":
+    """Of several runs of one thing the one to which most was delivered, then the earlier, then by its id."""
+
+    def order(run: "Found") -> tuple[bool, int, int, str]:
+        delivered = run.data.tags.get(names.DELIVERED, "{}")
+        evaluations = json.loads(delivered).get("evaluations", 0)
+        return delivered == "{}", -evaluations, run.info.start_time, run.info.run_id
+
+    return min(found, key=order)
 
 
 def experiment_of(client: "MlflowClient", task: str, tracking: str) -> str:

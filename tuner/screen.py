@@ -21,6 +21,7 @@ from tuner.states import COMPLETE, DIVERGED, FAILED, RUNNING
 if TYPE_CHECKING:
     from tuner.rows import Row
     from tuner.spec import StudySpec
+    from tuner.tracker import Lag
 
 NO_EVIDENCE = (
     "Neither difference is evidence: the leader was picked as the best of {count}, with the luck of seed\n"
@@ -153,15 +154,39 @@ def status(rows: Sequence["Row"], spec: "StudySpec", *, confirming: bool = False
     return " · ".join(parts)
 
 
-def timing(elapsed: float, left: float | None, behind: int) -> str:
-    """How long it has taken and will take, and how many evaluations MLflow lacks.
+def timing(elapsed: float, left: float | None) -> str:
+    """How long it has taken and will take.
 
-    >>> timing(133, 61, 2)
-    '2 min 13 s, about 1 min 01 s left · MLflow behind by 2'
+    >>> timing(133, 61)
+    '2 min 13 s, about 1 min 01 s left'
     """
     text = duration(elapsed)
-    text += ", time left not known yet" if left is None else f", about {duration(left)} left"
-    return f"{text} · MLflow behind by {behind}" if behind else text
+    return f"{text}, time left not known yet" if left is None else f"{text}, about {duration(left)} left"
+
+
+def evaluations(count: int) -> str:
+    """So many evaluations.
+
+    >>> evaluations(1), evaluations(2)
+    ('1 evaluation', '2 evaluations')
+    """
+    return f"{count} evaluation{'' if count == 1 else 's'}"
+
+
+def lag_line(lag: "Lag") -> str:
+    """What MLflow lacks, since when and why, and whether it is waited for, in one line.
+
+    >>> from tuner.tracker import Lag
+    >>> lag_line(Lag(12, "connection refused", 125))
+    'MLflow lacks 12 evaluations, for 2 min 05 s: connection refused; training goes on'
+    >>> lag_line(Lag(1, "it answers 503", 3, at_most=True, waiting=58))
+    'MLflow lacks up to 1 evaluation, for 3 s: it answers 503; waiting for it, at most 58 s more'
+    """
+    lacking = f"MLflow lacks {'up to ' if lag.at_most else ''}{evaluations(lag.evaluations)}"
+    line = f"{lacking}, for {duration(lag.seconds)}: {lag.reason}"
+    if lag.waiting is None:
+        return f"{line}; training goes on"
+    return f"{line}; waiting for it, at most {duration(lag.waiting)} more" if lag.waiting else line
 
 
 def _endings(rows: Sequence["Row"]) -> str:

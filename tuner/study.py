@@ -8,6 +8,7 @@
 import contextlib
 import shutil
 import statistics
+import threading
 import time as clock
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ from tuner.spec import StudySpec, freeze, load_spec
 from tuner.standing import is_done
 from tuner.states import COMPLETE, RUNNING
 from tuner.storage import LOG, Storage, place
+from tuner.tracker import WAIT, Tracker
 
 if TYPE_CHECKING:
     import pandas
@@ -140,7 +142,7 @@ class Study:
                 self.record.set_spec(changed)
             write_spec(self.folder, self.spec)
             if ended:
-                self.lag = self._track().close()  # what a kill may have cut off
+                self._copy_rest(progress)  # what a kill may have cut off
             else:
                 limit = time if time is not None else self.spec.seconds("time")
                 self._drain(propose=True, time=limit, address=address, progress=progress)
@@ -176,7 +178,7 @@ class Study:
             if any(row.state == RUNNING for row in self.record.rows("confirmation")):
                 self._drain(propose=False, time=None, address=address, progress=progress)
             else:
-                self.lag = self._track().close()
+                self._copy_rest(progress)
         numbers = {row.number for row in chosen}
         return [one for one in confirmations(self.record.rows(), self.spec) if one.proposal in numbers]
 
@@ -215,9 +217,9 @@ class Study:
             RuntimeError: MLflow does not take what it is given.
         """
         with StudyLock(self.folder):
-            tracker = self._track()
-            if tracker.close():
-                raise RuntimeError(tracker.problem or "MLflow lacks a part of the study: run sync again")
+            tracker = Tracker(self.record, self.tracking, self.storage)
+            if not tracker.project() or not tracker.project(afresh=True):
+                raise RuntimeError(f"{tracker.problem}: sync again, which goes on from there")
 
     def log(self, label: str) -> str:
         """What a trial printed, by its label: `7`, `baseline:2`."""
@@ -262,30 +264,43 @@ class Study:
             _reach(self.spec, self.storage)
         shared.checked(self.spec, self.storage)
 
-    def _track(self) -> "tracking_.Tracker":
-        tracker = tracking_.Tracker(self.record, self.tracking, self.storage)
+    def _copy_rest(self, progress: "Listener | None") -> None:
+        """Bring MLflow up to a record to which nothing is added."""
+        tracker = Tracker(self.record, self.tracking, self.storage)
         tracker.start()
-        return tracker
+
+        def listen() -> None:
+            if progress is not None:
+                progress.update(
+                    self.record.rows(), spec=self.spec, elapsed=0.0, tracking_behind=tracker.lag()
+                )
+
+        self.lag = tracker.close(WAIT, listen)
 
     def _drain(
         self, *, propose: bool, time: float | None, address: str | None, progress: "Listener | None"
     ) -> None:
         from tuner.queue import drain
 
-        started = clock.monotonic()
-        tracker = self._track()
-        patience: float | None = None  # with MLflow, at the end
+        started, telling = clock.monotonic(), threading.RLock()
+        patience = WAIT  # with MLflow, at the end
+
+        def tell() -> None:
+            with telling:  # the tracker's thread tells too
+                if progress is not None:
+                    progress.update(
+                        self.record.rows(),
+                        spec=self.spec,
+                        elapsed=clock.monotonic() - started,
+                        tracking_behind=tracker.lag(),
+                    )
 
         def listen() -> None:
             tracker.wake()
-            if progress is not None:
-                progress.update(
-                    self.record.rows(),
-                    spec=self.spec,
-                    elapsed=clock.monotonic() - started,
-                    tracking_behind=tracker.behind(),
-                )
+            tell()
 
+        tracker = Tracker(self.record, self.tracking, self.storage, changed=tell)
+        tracker.start()
         try:
             drain(
                 self.record,
@@ -300,8 +315,8 @@ class Study:
             patience = 2.0
             raise
         finally:
-            self.lag = tracker.close(patience)
-            listen()
+            self.lag = tracker.close(patience, tell)
+            tell()
 
 
 def run(

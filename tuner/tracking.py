@@ -1,8 +1,4 @@
-"""The record, copied to MLflow: its names and tags, the address, and the one thread that copies.
-
-MLflow is a projection: everything in it can be made again from the record. So a server that is away delays
-it and harms nothing, and the same evaluation copied twice stays one point.
-"""
+"""A study's place in MLflow: names of tags and artifacts, the address, and what is said if nobody answers."""
 
 import contextlib
 import fcntl
@@ -21,10 +17,6 @@ from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tuner.projection import Projection
-    from tuner.record import Record
-    from tuner.storage import Storage
-
 T = TypeVar("T")
 
 # Tags of every run, of a trial's, and of the study's own.
@@ -42,20 +34,20 @@ STATES = (COMPLETE, PRUNED, FAILED, RUNNING)  # in the order in which `best` lis
 # Artifacts.
 SPEC_FILE, BASELINE_FILE, BEST_FILE = "spec.yaml", "baseline.json", "best_settings.json"
 SETTINGS_FILE, PICTURES, CHECKPOINT_FILE = "settings.json", "pictures", "checkpoint.pt"
+LOG_FILE = "log.txt"  # the end of what a trial printed that failed
 CONFIRMED_FILE = "confirmed.json"  # with each step, which a tag is too short for
 
 _ANSWER = 20.0  # seconds in which a server has to answer at the start
 _OPEN = 120.0  # and SQLite: on a busy machine its file takes long to make
 _PAGE = 1000  # runs an answer
-_PAUSE = 0.5  # seconds between two passes: what arrives meanwhile travels together
-_PAUSE_AFTER_PROBLEM = 3.0
-_RETRY = 15.0  # seconds after which a pass that failed is tried again without being woken
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the thread below has its own patience
+    # MLflow would repeat a request whose answer was lost, and so make two runs where one was asked for;
+    # `tracker.Tracker` looks first at what came of it.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")
@@ -129,6 +121,27 @@ def why(error: BaseException) -> str:
     return lines[0].rstrip(".") if len(lines[0]) <= 200 else f"{lines[0][:199]}…"
 
 
+def reason(error: BaseException) -> str:
+    """Why MLflow does not take what it is given, in a few words.
+
+    >>> reason(OSError("HTTPConnectionPool(…): Read timed out. (read timeout=10)"))
+    'it does not answer in time'
+    >>> reason(OSError("… (Caused by ResponseError('too many 503 error responses'))"))
+    'it answers 503'
+    """
+    texts = [str(one) for one in (error, error.__cause__) if one is not None]
+    text = without_password(" ".join(texts))
+    if code := re.search(r"too many (\d+) error responses|failed with error code (\d+)", text):
+        return f"it answers {code[1] or code[2]}"
+    if re.search(r"timed out|nothing came within", text):
+        return "it does not answer in time"
+    if re.search(r"reset by peer|Connection aborted|RemoteDisconnected|Connection broken", text):
+        return "it ends the connection"
+    if system := re.search(r"\[Errno -?\d+\] ([\w ]+)", text):
+        return system[1].strip().lower()
+    return why(error)
+
+
 def delete_runs(tracking: str, uuid: str) -> int:
     """Mark all MLflow runs of a study as deleted, and return how many there were; raises as `check`."""
     client = connect(tracking)
@@ -162,81 +175,6 @@ def _pages(fetch: Callable[[int, str | None], Any], most: int | None = None) -> 
         if not token:
             break
     return found
-
-
-class Tracker:
-    """The thread that copies a study's record to MLflow: woken after each change, never in the study's way.
-
-    A pass that fails is repeated by the next one, and every pass begins where MLflow stands, so the copy is
-    also complete after a kill. `problem` says what is wrong while MLflow does not take what it is given.
-
-    Args:
-        record: the study's record.
-        tracking: an address that `resolve_tracking` gave.
-        storage: where the trials' folders lie, for their pictures and checkpoints.
-    """
-
-    def __init__(self, record: "Record", tracking: str, storage: "Storage") -> None:
-        self.problem: str | None = None
-        self._record, self._tracking, self._storage = record, tracking, storage
-        self._projection: Projection | None = None
-        self._passing = threading.Lock()
-        self._woken, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread; its first pass copies what the record holds already."""
-        self._woken.set()
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Say that the record has grown; returns at once."""
-        self._woken.set()
-
-    def close(self, timeout: float | None = None) -> int:
-        """Copy what is left, end the thread, and return what MLflow still lacks (0: nothing)."""
-        self._closing.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        return self.behind()
-
-    def behind(self) -> int:
-        """How many evaluations MLflow lacks; a change of a trial's state alone counts as one.
-
-        While the thread runs and MLflow takes what it is given, 0: what is a moment old is on its way.
-        """
-        if self._thread.is_alive() and self.problem is None and not self._closing.is_set():
-            return 0
-        rows = self._record.rows()
-        if self._projection is None:
-            return sum(max(1, len(row.evaluations)) for row in rows)
-        return self._projection.behind(rows)
-
-    def project(self) -> bool:
-        """Copy what MLflow lacks, once and in this thread; never raises, but says whether all went well."""
-        with self._passing:
-            try:
-                if self._projection is None:
-                    from tuner.projection import Projection
-
-                    self._projection = Projection(self._record, self._tracking, self._storage)
-                self._projection.bring_up_to_date()
-            except Exception as error:
-                self.problem = f"MLflow at {without_password(self._tracking)} lags behind: {why(error)}"
-                logging.getLogger(__name__).debug(self.problem, exc_info=True)
-                return False
-            self.problem = None
-            return True
-
-    def _run(self) -> None:
-        last = False
-        while not last:
-            self._woken.wait(_RETRY if self.problem else None)
-            self._woken.clear()
-            last = self._closing.is_set()  # before the pass: what was written before close() is copied by it
-            self.project()
-            self._closing.wait(_PAUSE if self.problem is None else _PAUSE_AFTER_PROBLEM)
 
 
 def sqlite_file(tracking: str) -> str:

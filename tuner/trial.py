@@ -20,6 +20,7 @@ import ray
 from ray import tune
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from trainers.memory import exhausted
 from trainers.settings import Mistake
 from trainers.tasks import TASKS, find_task, make_plan
 from tuner import shared
@@ -34,8 +35,7 @@ from tuner.watch import Watch
 if TYPE_CHECKING:
     from trainers.training import Evaluation
 
-# torch says most of this as a plain RuntimeError, so only its words tell.
-_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+# torch says this as a plain RuntimeError, so only its words tell.
 _DEVICE = ("cuda error", "cudnn error", "cublas error", "nccl error")
 
 
@@ -229,11 +229,10 @@ def fault_of_machine(error: BaseException) -> MachineFault | None:
     """
     told = str(error).strip()
     text = f"{type(error).__name__}: {told.splitlines()[0]}" if told else type(error).__name__
-    words = f"{type(error).__name__}: {told}".replace("OutOfMemory", "out of memory").lower()
-    of_torch = isinstance(error, RuntimeError | OSError)
-    if isinstance(error, MemoryError) or (of_torch and any(word in words for word in _MEMORY)):
+    if exhausted(error):
         return OutOfMemory(text)
-    if isinstance(error, OSError) or (of_torch and any(word in words for word in _DEVICE)):
+    of_device = isinstance(error, RuntimeError) and any(word in told.lower() for word in _DEVICE)
+    if isinstance(error, OSError) or of_device:
         return MachineFault(text)
     cause = error.__cause__  # a Mistake that says why the device cannot be used, for instance
     return fault_of_machine(cause) if isinstance(cause, RuntimeError | MemoryError) else None

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import freeze, load_spec
 from tuner.storage import Storage
-from tuner.tracking import Tracker, search
+from tuner.tracker import Tracker
+from tuner.tracking import search
 
 STEPS = (30, 90)
 
@@ -145,16 +147,17 @@ class Server:
     """A real `mlflow server` on 127.0.0.1, which can be stopped and started again on its port."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     def start(self) -> None:
         """Start it, and wait until it says that it serves."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
         self._process = subprocess.Popen(
             command,
             env=os.environ
@@ -171,6 +174,9 @@ class Server:
             if "Uvicorn running on" in line:
                 # The first answer takes it seconds more, on a busy machine more than the program waits.
                 with urlopen(f"{self.url}/api/2.0/mlflow/experiments/search?max_results=1", timeout=300):
+                    # It writes a line a request, and hangs once a pipe that nobody reads is full.
+                    self._reader = threading.Thread(target=self._process.stdout.read, daemon=True)
+                    self._reader.start()
                     return
         raise AssertionError("".join(said))
 
@@ -180,6 +186,8 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own group, begun by start()
             self._process.wait()
             assert self._process.stdout is not None
+            if self._reader is not None:
+                self._reader.join()
             self._process.stdout.close()
             self._process = None
 

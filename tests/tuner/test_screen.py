@@ -14,6 +14,7 @@ from tuner.screen import (
     difference,
     duration,
     failure_line,
+    lag_line,
     last_screen,
     leader_line,
     mean_text,
@@ -25,6 +26,7 @@ from tuner.screen import (
     timing,
 )
 from tuner.spec import load_spec
+from tuner.tracker import Lag
 
 SPEC = load_spec(
     {
@@ -146,8 +148,11 @@ def test_a_confirmation_counts_its_own_trainings() -> None:
 
 
 def test_the_timing_says_what_is_not_known_and_what_mlflow_lacks() -> None:
-    assert timing(5, None, 0) == "5 s, time left not known yet"
-    assert timing(133, 61, 2) == "2 min 13 s, about 1 min 01 s left · MLflow behind by 2"
+    assert timing(5, None) == "5 s, time left not known yet"
+    assert timing(133, 61) == "2 min 13 s, about 1 min 01 s left"
+    away = Lag(1, "connection refused", 0)
+    assert lag_line(away) == "MLflow lacks 1 evaluation, for 0 s: connection refused; training goes on"
+    assert lag_line(replace(away, waiting=0.0)) == "MLflow lacks 1 evaluation, for 0 s: connection refused"
 
 
 def test_the_leaders_line_compares_as_soon_as_a_baseline_has_finished() -> None:
