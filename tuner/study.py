@@ -35,7 +35,7 @@ from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.standing import is_done
 from tuner.states import COMPLETE, RUNNING
-from tuner.storage import LOG, Storage, place
+from tuner.storage import LOG, Storage, place, temporary
 
 if TYPE_CHECKING:
     import pandas
@@ -129,7 +129,7 @@ class Study:
     ) -> "Study":
         """`resume`; `at_hand` sees, before anything is written, that what the trials share is there."""
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
-            self.record = Record(database_of(self.spec, self.folder), self.name)
+            self.record = stack.enter_context(self._held())
             changed = self._changed(trials, resources)
             ended = is_done(self.record.rows(), changed.budget)
             if resources is not None or (address is not None and not ended):  # before anything is written
@@ -158,7 +158,7 @@ class Study:
                 the study. Nothing is written then.
         """
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
-            self.record = Record(database_of(self.spec, self.folder), self.name)
+            self.record = stack.enter_context(self._held())
             chosen = winners(self.record.rows(), top, self.spec.direction())
             missing = missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed)
             if missing or any(row.state == RUNNING for row in self.record.rows("confirmation")):
@@ -214,7 +214,7 @@ class Study:
             Mistake: another process runs the study, and with it copies to MLflow.
             RuntimeError: MLflow does not take what it is given.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), self._held() as self.record:
             tracker = self._track()
             if tracker.close():
                 raise RuntimeError(tracker.problem or "MLflow lacks a part of the study: run sync again")
@@ -239,11 +239,15 @@ class Study:
         Raises:
             Mistake: another process runs it.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), self._held() as self.record:
             tracking_.delete_runs(self.tracking, self.uuid)
             self.storage.delete()
             self.record.delete()
             shutil.rmtree(self.folder)
+
+    def _held(self) -> Record:
+        """The record as it is now, which no other driver on any machine writes until it is closed."""
+        return Record(database_of(self.spec, self.folder), self.name, hold=True)
 
     def _changed(self, trials: int | None, resources: Resources | None) -> StudySpec:
         """The spec with what may change in a study that exists."""
@@ -287,15 +291,16 @@ class Study:
                 )
 
         try:
-            drain(
-                self.record,
-                storage=self.storage.where,
-                scratch=self.folder / "ray",
-                propose=propose,
-                deadline=None if time is None else started + time,  # of the monotonic clock
-                address=address,
-                listen=listen,
-            )
+            with temporary() as scratch:  # beside Ray's own files, and not on a disk that trials may fill
+                drain(
+                    self.record,
+                    storage=self.storage.where,
+                    scratch=scratch,
+                    propose=propose,
+                    deadline=None if time is None else started + time,  # of the monotonic clock
+                    address=address,
+                    listen=listen,
+                )
         except KeyboardInterrupt:
             patience = 2.0
             raise

@@ -19,10 +19,10 @@ from tuner.rows import Row
 from tuner.spec import freeze, load_spec
 from tuner.storage import Storage
 from tuner.trial import (
+    EndsStudy,
     MachineFault,
     OpenTrial,
     OutOfMemory,
-    UnfitNode,
     fault_of_machine,
     lost_its_node,
     refuse_unfit_node,
@@ -64,7 +64,7 @@ def test_a_trial_begins_again_where_it_was_begun_and_left_no_state(
 
 def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Path) -> None:
     job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
-    with pytest.raises(UnfitNode, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
+    with pytest.raises(EndsStudy, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
         refuse_unfit_node(job)
     assert not (tmp_path / "trials").exists()
     Storage(job["storage"]).mark("u1")
@@ -73,9 +73,9 @@ def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Pat
 
 def test_so_is_one_with_other_versions_and_no_password_is_told() -> None:
     job: dict[str, Any] = {"storage": "nowhere://me:secret@host/x", "study": "u1"}
-    with pytest.raises(UnfitNode, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
+    with pytest.raises(EndsStudy, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
         refuse_unfit_node(job | {"versions": versions() | {"torch": "1.0"}})
-    with pytest.raises(UnfitNode, match="joined late and does not reach") as caught:
+    with pytest.raises(EndsStudy, match="joined late and does not reach") as caught:
         refuse_unfit_node(job | {"versions": versions()})
     assert "secret" not in str(caught.value)
 
