@@ -93,15 +93,15 @@ def storage(url: str, *, create: bool, hold: str | None = None) -> BaseStorage:
         RuntimeError: the database is damaged, does not answer, or has no room; later calls raise it too.
         Mistake: another process holds the study, or the tables are another program's or another version's.
     """
-    if not holds_tables(url) and not create:
+    there = holds_tables(url)
+    if not there and not create:
         raise Mistake(f"there is no record in {_place(url)}: start the study with `search`")
     with _told(url):
-        made = RDBStorage(
-            url.replace("{", "{{").replace("}", "}}"),  # Optuna formats what it is given
-            engine_kwargs={"pool": _pool(url, hold)},
-            skip_compatibility_check=True,  # it takes a second connection; see _same_version
-            skip_table_creation=not create,
-        )
+        pool = _pool(url, hold)
+        pool.connect().close()  # with `hold`, from here on
+        if not there:  # Optuna takes two connections for that, and the one that holds is single
+            close(_storage(url, _pool(url, None)))
+        made = _storage(url, pool)
         _same_version(made, url)
 
     @sqlalchemy.event.listens_for(made.engine, "handle_error")
@@ -112,6 +112,14 @@ def storage(url: str, *, create: bool, hold: str | None = None) -> BaseStorage:
                 raise meaning from context.original_exception
 
     return optuna.storages.get_storage(made)
+
+
+def _storage(url: str, pool: sqlalchemy.Pool) -> RDBStorage:
+    return RDBStorage(
+        url.replace("{", "{{").replace("}", "}}"),  # Optuna formats what it is given
+        engine_kwargs={"pool": pool},
+        skip_compatibility_check=True,  # it takes a second connection; see _same_version
+    )
 
 
 def close(opened: BaseStorage) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import ValidationError
 
 from search_spaces import extras as extras_space
+from trainers.plan import one_sentence
 from trainers.settings import Mistake, Regularizer, to_json
 from tuner import database, pruning
 from tuner.checks import (
@@ -63,7 +65,10 @@ class Record:
             with _damage(url, name):
                 self._ids = {role: _study_id(self._storage, name, role) for role in ROLES}
                 about = self._storage.get_study_user_attrs(self._ids["proposal"])
+                _check_about(about)
             _refuse(about, name)
+            # What the spec asks for and is not here, a task of the user's own say, is no damage.
+            self._keep_spec(_parsed(about["spec"]))
             with _damage(url, name):
                 self._read_all(about, name)
         except BaseException:
@@ -71,12 +76,7 @@ class Record:
             raise
 
     def _read_all(self, about: dict[str, Any], name: str) -> None:
-        self.uuid = str(about["uuid"])
-        # Written before the spec, so a kill in between leaves one more than is needed.
-        self._checks = list(about.get(CHECK, ()))
-        if self._checks and digest(self.uuid, about["spec"]) not in self._checks:
-            raise ValueError("the checksum of the spec is wrong")
-        self._keep_spec(StudySpec.model_validate(about["spec"]))
+        self.uuid, self._checks = str(about["uuid"]), list(about.get(CHECK, ()))
         if self.spec.name != name:
             raise ValueError(f"the spec is that of study {self.spec.name!r}")
         self._lock = threading.Lock()
@@ -394,6 +394,20 @@ def _refuse(about: Mapping[str, Any], name: str) -> None:
             f"study {name!r} has a record of schema {about.get('schema')} and this version reads {SCHEMA}: "
             "open it with the version that wrote it"
         )
+
+
+def _check_about(about: Mapping[str, Any]) -> None:
+    """The digests are written before the spec, so a kill in between leaves one more than is needed."""
+    checks = about.get(CHECK)
+    if "spec" in about and checks and digest(about["uuid"], about["spec"]) not in checks:
+        raise ValueError("the checksum of the spec is wrong")
+
+
+def _parsed(spec: Any) -> StudySpec:
+    try:
+        return StudySpec.model_validate(spec)
+    except ValidationError as error:
+        raise one_sentence(error, StudySpec) from None
 
 
 @contextlib.contextmanager
