@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainers.settings import Mistake
+from trainers.whole import written_whole
 from tuner import tracking as tracking_
 from tuner.lock import StudyLock
 from tuner.record import Record
@@ -30,11 +31,10 @@ def database_of(spec: StudySpec, folder: Path) -> str:
 
 
 def write_spec(folder: Path, spec: StudySpec) -> None:
-    """Copy the frozen spec beside the record, atomically."""
+    """Copy the frozen spec beside the record, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{SPEC}.{os.getpid()}"
-    part.write_text(to_yaml(spec), encoding="utf-8")
-    os.replace(part, folder / SPEC)
+    with written_whole(folder / SPEC) as stream:
+        stream.write(to_yaml(spec).encode())
 
 
 def record_exists(wanted: StudySpec, folder: Path) -> bool:

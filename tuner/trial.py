@@ -28,7 +28,7 @@ from tuner.nodes import differences, versions
 from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
-from tuner.tracking import why, without_password
+from tuner.tracking import CHECKPOINT_FILE, why, without_password
 from tuner.watch import Watch
 
 if TYPE_CHECKING:
@@ -76,8 +76,11 @@ class OpenTrial:
         self._evaluations: Iterator[Evaluation] | None = None
         with self._saved_in(self._storage.where):
             self._folder = self._storage.open(label)
+            damage = _set_aside_damage(self._folder)
             self.afresh = _begins_again(self._folder)
             self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
+            if damage is not None:
+                print(damage, file=self._log)
         self._mirror = self._storage.mirror(label, self._folder)
         self._watch = Watch(
             Stall(**job.get("stall", {})), stops=call.stops if call else lambda: False, tell=self._stalled
@@ -223,6 +226,15 @@ def refuse_unfit_node(job: dict[str, Any]) -> None:
             f"{without_password(job['storage'])!r} ({problem}): mount it there, or take the node out of the "
             "cluster, and `resume`"
         )
+
+
+def _set_aside_damage(folder: Path) -> str | None:
+    """Let a trial whose checkpoint is damaged begin again; the sentence for its log, if that is so."""
+    if not (folder / CHECKPOINT_FILE).is_file():
+        return None  # without torch, which not every training imports
+    from trainers.checkpoint import set_aside
+
+    return set_aside(folder)
 
 
 def _begins_again(folder: Path) -> bool:

@@ -17,7 +17,8 @@ from small_disk import fill, small_disk
 
 from trainers.settings import Mistake
 from tuner.database import storage
-from tuner.folder import DATABASE, SPEC, create, record_exists
+from tuner.folder import DATABASE, SPEC, create, record_exists, same_study
+from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
@@ -408,3 +409,40 @@ def until_the_server_has_seen_it(url: str) -> None:
     with sqlalchemy.create_engine(url).connect() as connection:
         while connection.execute(asked).scalar():
             pass
+
+
+OLD = Path(__file__).parent / "record_of_november.sql"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_record_of_an_older_version_opens_and_goes_on(tmp_path: Path) -> None:
+    """Written by the code of commit f71becb, before anything had a digest: a trial of every end, one open."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / DATABASE)) as made:
+        made.executescript(OLD.read_text())
+    wanted = load_spec({
+        "name": "study", "task": "analytic:TASK",
+        "budget": {"trials": 6, "steps": 270, "grace": 30, "reduction": 3, "baseline_seeds": 1},
+    })  # fmt: skip
+    assert record_exists(wanted, folder)
+    record = same_study(wanted, folder)
+    ends = [(row.label, row.state, row.reason, len(row.evaluations)) for row in record.rows()]
+    assert ends == [
+        ("0", "COMPLETE", None, 3),
+        ("1", "PRUNED", "behind at step 30", 1),
+        ("2", "PRUNED", "diverged", 1),
+        ("3", "FAILED", "the training broke", 0),
+        ("4", "RUNNING", None, 1),
+        ("baseline:0", "COMPLETE", None, 3),
+    ]
+    before = [row for row in record.rows() if row.state != "RUNNING"]
+    drain(record, storage=str(tmp_path / "trials"), scratch=tmp_path / "ray")
+    again = Record(f"sqlite:///{folder / DATABASE}", "study")
+    assert [row for row in again.rows() if row.label not in ("4", "5")] == before
+    assert {row.label: row.state for row in again.rows()} | {"4": "", "5": ""} == dict.fromkeys(
+        ("4", "5"), ""
+    ) | {row.label: row.state for row in before}
+    assert all(row.state in ("COMPLETE", "PRUNED") for row in again.rows() if row.label in ("4", "5"))
+    again.set_spec(again.spec.model_copy(update={"resources": again.spec.resources}))
+    assert Record(f"sqlite:///{folder / DATABASE}", "study").rows() == again.rows()
