@@ -18,6 +18,7 @@ from tuner import shared
 from tuner import tracking as tracking_
 from tuner.confirm import Confirmation
 from tuner.folder import (
+    DATABASE,
     SPEC,
     create,
     database_of,
@@ -392,10 +393,24 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
         folder = Path(root) / (wanted.name if wanted else name)
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
+        if (folder / DATABASE).exists():
+            raise Mistake(
+                f"study {folder.name!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
+                "study's own spec writes it anew"
+            )
         known = ", ".join(studies(root)) or "none"
         raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
-    spec = load_spec(folder / SPEC)
-    return Study(folder, Record(database_of(spec, folder), spec.name), tracking)
+    try:
+        spec = load_spec(folder / SPEC)
+    except Mistake as error:
+        raise Mistake(
+            f"{error}; where that file is damaged, `search` with the study's own spec mends it"
+        ) from None
+    try:
+        return Study(folder, Record(database_of(spec, folder), spec.name), tracking)
+    except Mistake:
+        record_exists(spec, folder)  # says what to do where the record is gone
+        raise
 
 
 def _flat(row: Row) -> dict[str, Any]:
