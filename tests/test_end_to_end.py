@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_disk import small_disk
 
 from tuner.record import Record
 from tuner.rows import Row
@@ -182,3 +184,60 @@ def test_confirm_export_and_a_generator_from_elsewhere(undisturbed: Path) -> Non
         (generator(rand(1, 3, 16, 16)).mean() + attached.penalty()).backward()
     (site,) = content["sites"]
     assert set(attached.sparsity()) == {site}
+
+
+FILLED = """
+import sys
+from pathlib import Path
+from small_disk import fill
+from tuner.cli import sentence
+from tuner.study import run
+
+class Filler:
+    changes = int(sys.argv[1])
+
+    def update(self, rows, **state):
+        self.changes -= 1
+        if not self.changes:
+            fill(Path(sys.argv[2]))
+
+try:
+    run("tiny.yaml", progress=Filler())
+except RuntimeError as error:
+    print(sentence(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "everything", "told"),
+    [
+        (5, False, r"^trial 0 cannot be saved on .* \(No space left on device\): free room there"),
+        pytest.param(2, True, r"cannot be (saved|written)", marks=pytest.mark.slow),
+        pytest.param(4, True, r"^the record .* cannot be written \(", marks=pytest.mark.slow),
+        pytest.param(7, True, r"cannot be (saved|written)", marks=pytest.mark.slow),
+    ],
+)
+def test_a_study_whose_disk_fills_up_ends_in_a_sentence_and_goes_on_once_there_is_room(
+    undisturbed: Path, tmp_path: Path, changes: int, everything: bool, told: str
+) -> None:
+    """The trials' storage alone, or all of ROOT with the record and MLflow's file."""
+    with small_disk(tmp_path / "disk", 20) as disk:
+        (tmp_path / "tiny.yaml").write_text(SPEC + ("" if everything else f"storage: {disk}\n"))
+        if everything:
+            (disk / "studies").mkdir()
+            (tmp_path / "studies").symlink_to(disk / "studies")
+        driver = [sys.executable, "-c", FILLED, str(changes), str(disk)]
+        known = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ended = subprocess.run(
+            driver, cwd=tmp_path, env=environment(tmp_path) | known, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert re.search(told, ended.stdout) and len(ended.stdout.splitlines()) == 1, ended.stdout
+        assert "FAILED" not in {row.state for row in rows(tmp_path)}
+        again = call(tmp_path, "resume", "tiny")
+        assert (again.returncode, "Traceback" in again.stderr) == (1, False), again.stderr
+        (disk / "filler").unlink()
+        resumed = call(tmp_path, "resume", "tiny")
+        assert resumed.returncode == 0, resumed.stderr
+        assert outcome(tmp_path) == outcome(undisturbed)
+        assert {row.restarts for row in rows(tmp_path)} == {0}

@@ -5,11 +5,11 @@ import io
 import os
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 
 from trainers.settings import Mistake
+from trainers.whole import written_whole
 
 FILE = "checkpoint.pt"
 _HEADER = b"sparsity-tuner checkpoint 1 sha256 "  # then the digest of all that follows the line
@@ -19,8 +19,7 @@ def save(folder: str | os.PathLike[str], state: dict[str, Any]) -> Path:
     """Put the state (tensors, numbers, texts, and dicts and lists of them) in place of what folder holds.
 
     A Mistake where it holds anything else, which could not be loaded again: reading it would run code.
-    A kill at any moment leaves the old file or the new one. The temporary name is the process's own: after a
-    kill of the driver its worker may still be writing while the next one starts.
+    A kill at any moment leaves the old file or the new one.
     """
     target = Path(folder) / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,17 +33,9 @@ def save(folder: str | os.PathLike[str], state: dict[str, Any]) -> Path:
             "and dicts and lists of them: turn it into such in state_dict"
         )
     body = buffer.getbuffer()
-    temporary = target.with_name(f".{FILE}-{os.getpid()}-{uuid4().hex}")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(_HEADER + hashlib.sha256(body).hexdigest().encode() + b"\n")
-            stream.write(body)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_folder(target.parent)
+    with written_whole(target) as stream:
+        stream.write(_HEADER + hashlib.sha256(body).hexdigest().encode() + b"\n")
+        stream.write(body)
     return target
 
 
@@ -58,11 +49,9 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    header, _, body = content.partition(b"\n")
-    if not header.startswith(_HEADER):
-        raise _damaged(path, "it does not begin like one of ours")
-    if header[len(_HEADER) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
-        raise _damaged(path, "its checksum is wrong, as after a full disk or a broken copy")
+    damage, body = _checked(content)
+    if damage is not None:
+        raise _damaged(path, damage)
     try:
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several kinds, of several modules
@@ -72,17 +61,37 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     return state
 
 
+def set_aside(folder: str | os.PathLike[str]) -> str | None:
+    """Rename a damaged file of folder, so that its training begins again; why, or None where there is none.
+
+    Only its checksum is looked at: what is whole and cannot be read is for a person to look at.
+    """
+    path = Path(folder) / FILE
+    try:
+        damage, _ = _checked(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if damage is None:
+        return None
+    kept = path.with_name(f".{FILE}-damaged")
+    os.replace(path, kept)
+    return (
+        f"the checkpoint {path} is damaged ({damage}): it is {kept.name} now, and the training begins again"
+    )
+
+
+def _checked(content: bytes) -> tuple[str | None, bytes]:
+    """What is wrong with a file's bytes, if anything, and the state in them."""
+    header, _, body = content.partition(b"\n")
+    if not header.startswith(_HEADER):
+        return "it does not begin like one of ours", body
+    if header[len(_HEADER) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+        return "its checksum is wrong, as after a full disk or a broken copy", body
+    return None, body
+
+
 def _damaged(path: Path, why: str) -> RuntimeError:
     return RuntimeError(
         f"the checkpoint {path} is damaged ({why}): remove that file, and the training "
         "starts from its beginning"
     )
-
-
-def _flush_folder(folder: Path) -> None:
-    """The new name, too, has to survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

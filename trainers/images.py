@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainers.settings import Mistake
+from trainers.whole import written_whole
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation
@@ -169,8 +169,7 @@ def save_pictures(evaluation: "Evaluation", folder: str | os.PathLike[str]) -> l
     paths = []
     for name, pixels in evaluation.pictures.items():
         path = target / f"{evaluation.step}-{name}.png"
-        temporary = target / f".{path.name}-{os.getpid()}-{uuid4().hex}"
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        with written_whole(path) as stream:
+            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, format="PNG")
         paths.append(path)
     return paths

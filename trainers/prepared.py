@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from trainers.settings import Mistake
+from trainers.whole import written_whole
 
 PLACE = "SPARSITY_TUNER_CACHE"  # the environment's variable that names the folder
 Arrays = dict[str, NDArray[Any]]
@@ -98,20 +98,12 @@ def made_once(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> 
 def keep(name: str, content: bytes) -> None:
     """Put that content among the prepared files, whole or not at all; OSError where it cannot be written.
 
-    A kill at any moment leaves the old file or the new one; no other writer has the temporary name.
+    A kill at any moment leaves the old file or the new one.
     """
     path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{uuid4().hex}")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with written_whole(path) as stream:
+        stream.write(content)
 
 
 def keep_if_absent(name: str, content: bytes) -> None:

@@ -101,6 +101,14 @@ def sentence(error: Exception) -> str:
         return " ".join(error.format_message().split())
     if isinstance(error, Mistake) or (type(error) is RuntimeError and text):
         return text
+    from tuner.storage import no_room
+
+    if isinstance(error, OSError) and (no_room(error) or isinstance(error, PermissionError)):
+        place = error.filename2 or error.filename or "a file that is being written"
+        return (
+            f"{place} cannot be written or read ({error.strerror}): free room there, or mend its rights, and "
+            "run the same command again"
+        )
     kind = type(error).__name__
     return f"{kind}: {text or 'no more is known'} (unforeseen; --debug shows where it happened)"
 

@@ -20,6 +20,7 @@ import yaml
 
 from trainers import settings as settings_
 from trainers.settings import Mistake, SettingsFile
+from trainers.whole import written_whole
 from tuner import tracking as names
 from tuner.exported import compared, downloaded
 from tuner.query import Found, answered, find_study, found, tracking_of
@@ -103,7 +104,8 @@ def write_package(folder: str | os.PathLike[str], content: SettingsFile) -> Path
     made.mkdir()
     try:
         for name in PACKAGE:
-            shutil.copyfile(ours / name, made / name)
+            with written_whole(made / name) as stream:
+                stream.write((ours / name).read_bytes())
         settings_.write(made / names.SETTINGS_FILE, content)
         if target.exists():
             for file in made.iterdir():
@@ -244,12 +246,9 @@ def _from_storage(label: str, spec: Path, content: Mapping[str, Any]) -> dict[st
 
 
 def _write_weights(path: Path, state: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    part = path.with_name(f".{path.name}-{os.getpid()}-{uuid4().hex}")
-    try:
-        # Copies: safetensors refuses tensors that share memory or do not lie in order.
-        save_file({name: tensor.detach().clone().contiguous() for name, tensor in state.items()}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # Copies: safetensors refuses tensors that share memory or do not lie in order.
+    copies = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+    with written_whole(path) as stream:
+        stream.write(save(copies))

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainers.settings import Mistake
+from trainers.whole import written_whole
 from tuner import tracking as tracking_
 from tuner.lock import StudyLock
 from tuner.record import Record
 from tuner.spec import StudySpec, differences, freeze, to_yaml
 from tuner.storage import Storage, place
+from tuner.tracking import without_password
 
 DATABASE = "study.db"
 SPEC = "spec.yaml"
@@ -29,17 +31,31 @@ def database_of(spec: StudySpec, folder: Path) -> str:
 
 
 def write_spec(folder: Path, spec: StudySpec) -> None:
-    """Copy the frozen spec beside the record, atomically."""
+    """Copy the frozen spec beside the record, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{SPEC}.{os.getpid()}"
-    part.write_text(to_yaml(spec), encoding="utf-8")
-    os.replace(part, folder / SPEC)
+    with written_whole(folder / SPEC) as stream:
+        stream.write(to_yaml(spec).encode())
 
 
 def record_exists(wanted: StudySpec, folder: Path) -> bool:
-    """Whether there is a study of that name, in the folder or in the database that the spec names."""
-    there = wanted.database is not None or (folder / DATABASE).is_file()
-    return there and Record.exists(database_of(wanted, folder), wanted.name)
+    """Whether there is a study of that name, in the folder or in the database that the spec names.
+
+    A creation that was interrupted is none, and is finished.
+
+    Raises:
+        RuntimeError: the folder's spec, which is written after the record, says that there was one; or the
+            record is damaged or does not answer.
+    """
+    there = wanted.database is not None or (folder / DATABASE).exists()
+    if there and Record.exists(database_of(wanted, folder), wanted.name):
+        return True
+    if (folder / SPEC).is_file():
+        lost = wanted.database or str(folder / DATABASE)
+        raise RuntimeError(
+            f"study {wanted.name!r} has its {SPEC} in {str(folder)!r} and its record is not in "
+            f"{without_password(lost)}: put back a copy of it, or remove that folder to begin anew"
+        )
+    return False
 
 
 def same_study(wanted: StudySpec, folder: Path) -> Record:

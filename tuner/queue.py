@@ -33,7 +33,7 @@ from tuner.rows import Row
 from tuner.slots import Slots, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.storage import Storage
-from tuner.trial import TrialActor, UnfitNode, lost_its_node, why_it_failed
+from tuner.trial import EndsStudy, TrialActor, lost_its_node, why_it_failed
 from tuner.watch import overdue
 
 METRIC = "metrics/"
@@ -236,7 +236,7 @@ class RecordScheduler(FIFOScheduler):
     def _over(self, role: str, number: int, error: BaseException | None, told: str) -> str | None:
         """Why this failure ends the trial; None where it is tried again."""
         cause = getattr(error, "cause", None) or error
-        if isinstance(cause, UnfitNode):
+        if isinstance(cause, EndsStudy):
             raise RuntimeError(str(cause).strip().splitlines()[-1])
         process = getattr(error, "actor_id", None)
         if process in self._queue.dead:  # Tune tells twice of one that died while it took its next trial

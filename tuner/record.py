@@ -6,30 +6,40 @@ the first one wins, and is the commit point; everything after it (intermediate v
 is a pure function of what is written and is repeated at the next start.
 """
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import ValidationError
 
 from search_spaces import extras as extras_space
+from trainers.plan import one_sentence
 from trainers.settings import Mistake, Regularizer, to_json
-from tuner import pruning
+from tuner import database, pruning
+from tuner.checks import (
+    CHECK,
+    CONSTRAINT,
+    check_row,
+    check_rows,
+    digest,
+    digest_of_evaluation,
+    digest_of_trial,
+)
 from tuner.rows import EVALUATION, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
 from tuner.spec import StudySpec
 from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
+from tuner.tracking import why
 
 SCHEMA = 1
 ROLES = ("proposal", "baseline", "confirmation", "pilot")
-# Optuna ranks a trial with a violated constraint behind all others; without it TPE takes a trial that
-# diverged after good rungs for the best of the pruned ones.
-_CONSTRAINT = "constraints:finite"
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
 
 
@@ -39,36 +49,66 @@ class Record:
     Args:
         url: an SQLAlchemy address, `sqlite:///…` or PostgreSQL.
         name: the study's name.
+        hold: keep other drivers away, on whichever machine, until the record is closed; of use with
+            PostgreSQL alone, for a file the lock in its folder does it.
 
     Raises:
-        Mistake: there is no such study in that database, or it was written by another schema.
+        Mistake: there is no such study in that database, it was written by another schema, or another process
+            holds it.
+        RuntimeError: the database is damaged, cannot be written or does not answer; any later write may
+            raise it too, and what was written before stands.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._storage = _storage(url)
-        self._ids = {role: _study_id(self._storage, name, role) for role in ROLES}
-        about = self._storage.get_study_user_attrs(self._ids["proposal"])
-        if "spec" not in about:
-            raise Mistake(f"no study {name!r} in its database: start it with `search`")
-        if about["schema"] != SCHEMA:
-            raise Mistake(
-                f"study {name!r} has a record of schema {about['schema']} and this version reads {SCHEMA}: "
-                "open it with the version that wrote it"
-            )
-        self._keep_spec(StudySpec.model_validate(about["spec"]))
-        self.uuid = str(about["uuid"])
+    def __init__(self, url: str, name: str, *, hold: bool = False) -> None:
+        self._storage = database.storage(url, create=False, hold=name if hold else None)
+        try:
+            with _damage(url, name):
+                self._ids = {role: _study_id(self._storage, name, role) for role in ROLES}
+                about = self._storage.get_study_user_attrs(self._ids["proposal"])
+                _check_about(about)
+            _refuse(about, name)
+            # What the spec asks for and is not here, a task of the user's own say, is no damage.
+            self._keep_spec(_parsed(about["spec"]))
+            with _damage(url, name):
+                self._read_all(about, name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_all(self, about: dict[str, Any], name: str) -> None:
+        self.uuid, self._checks = str(about["uuid"]), list(about.get(CHECK, ()))
+        if self.spec.name != name:
+            raise ValueError(f"the spec is that of study {self.spec.name!r}")
         self._lock = threading.Lock()
         self._rows = {role: self._read(role) for role in ROLES}
-        self._sequence = 1 + max(
-            (e.seq for rows in self._rows.values() for r in rows for e in r.evaluations), default=-1
-        )
+        every = [row for rows in self._rows.values() for row in rows]
+        check_rows(every)
+        self._sequence = sum(len(row.evaluations) for row in every)
         self._version = 0
         self._mirror: optuna.Study | None = None
+
+    def close(self) -> None:
+        """Let go of the database, and of the study where it was held; what was read stays readable."""
+        database.close(self._storage)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @staticmethod
     def create(url: str, frozen: StudySpec) -> "Record":
         """Write a new study, or finish an interrupted creation; the spec, written last, commits it."""
-        storage = _storage(url)
+        storage = database.storage(url, create=True, hold=frozen.name)
+        try:
+            Record._write(storage, frozen)
+        finally:
+            database.close(storage)
+        return Record(url, frozen.name)
+
+    @staticmethod
+    def _write(storage: BaseStorage, frozen: StudySpec) -> None:
         direction = frozen.direction()
         for role in ROLES:
             optuna.create_study(
@@ -77,18 +117,24 @@ class Record:
         about = _study_id(storage, frozen.name, "proposal")
         if "spec" not in storage.get_study_user_attrs(about):
             storage.set_study_user_attr(about, "schema", SCHEMA)
+            spec = frozen.model_dump(mode="json")
             storage.set_study_user_attr(about, "uuid", frozen.uuid)
-            storage.set_study_user_attr(about, "spec", frozen.model_dump(mode="json"))
-        return Record(url, frozen.name)
+            storage.set_study_user_attr(about, CHECK, [digest(frozen.uuid, spec)])
+            storage.set_study_user_attr(about, "spec", spec)
 
     @staticmethod
     def exists(url: str, name: str) -> bool:
-        """Say whether `url` holds a study `name` whose creation was finished."""
-        storage = _storage(url)
-        try:
-            return "spec" in storage.get_study_user_attrs(_study_id(storage, name, "proposal"))
-        except Mistake:
+        """Say whether `url` holds a study `name` whose creation was finished; raises as `Record`."""
+        if not database.holds_tables(url):
             return False
+        storage = database.storage(url, create=False)
+        try:
+            with _damage(url, name):
+                return "spec" in storage.get_study_user_attrs(_study_id(storage, name, "proposal"))
+        except _NoStudy:
+            return False
+        finally:
+            database.close(storage)
 
     def delete(self) -> None:
         """Remove the study from its database."""
@@ -115,7 +161,11 @@ class Record:
 
     def set_spec(self, spec: StudySpec) -> None:
         """Keep a changed spec: a larger `budget.trials`, other resources; never what is compared."""
-        self._storage.set_study_user_attr(self._ids["proposal"], "spec", spec.model_dump(mode="json"))
+        plain = spec.model_dump(mode="json")
+        if self._checks:  # a record of before the digests goes on without
+            self._checks = [*self._checks, digest(self.uuid, plain)]
+            self._storage.set_study_user_attr(self._ids["proposal"], CHECK, self._checks)
+        self._storage.set_study_user_attr(self._ids["proposal"], "spec", plain)
         self._keep_spec(spec)
         self._version += 1
 
@@ -176,7 +226,12 @@ class Record:
             self._storage.set_trial_user_attr(
                 self._trial_id(role, number),
                 f"{EVALUATION}{step}",
-                {"seq": written.seq, "time": written.time, "metrics": written.metrics},
+                {
+                    "seq": written.seq,
+                    "time": written.time,
+                    "metrics": written.metrics,
+                    CHECK: digest_of_evaluation(role, number, written),
+                },
             )
             self._sequence += 1
             self._replace(replace(row, evaluations=(*row.evaluations, written)))
@@ -276,10 +331,10 @@ class Record:
         if reason is not None:
             self._storage.set_trial_user_attr(trial_id, "reason", reason)
         if reason in (DIVERGED, OUT_OF_MEMORY):
-            self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 1.0)
-        elif _CONSTRAINT in self._storage.get_trial(trial_id).system_attrs:
+            self._each(role, number, "set_trial_system_attr", CONSTRAINT, 1.0)
+        elif CONSTRAINT in self._storage.get_trial(trial_id).system_attrs:
             # A kill fell between constraint and state, and this time there was memory enough.
-            self._each(role, number, "set_trial_system_attr", _CONSTRAINT, 0.0)
+            self._each(role, number, "set_trial_system_attr", CONSTRAINT, 0.0)
         self._each(role, number, "set_trial_state_values", state, None if value is None else [value])
         self._replace(replace(row, state=STATES[state], reason=reason, value=value, finished=time.time()))
         return STATES[state]
@@ -293,6 +348,7 @@ class Record:
             getattr(mirror, method)(mirrored, *arguments)
 
     def _create(self, role: str, trial: FrozenTrial) -> Row:
+        trial.set_user_attr(CHECK, digest_of_trial(role, len(self.rows(role)), trial))
         trial_id = self._storage.create_new_trial(self._ids[role], template_trial=trial)
         row = row_of(role, self._storage.get_trial(trial_id))
         with self._lock:
@@ -307,7 +363,12 @@ class Record:
 
     def _read(self, role: str) -> list[Row]:
         trials = self._storage.get_all_trials(self._ids[role], deepcopy=False)
-        return [row_of(role, trial) for trial in trials]
+        if [trial.number for trial in trials] != list(range(len(trials))):
+            raise ValueError(f"a {role} is missing or doubled")
+        rows = [row_of(role, trial) for trial in trials]
+        for row, trial in zip(rows, trials, strict=True):
+            check_row(row, trial, metric=self.metric, steps=self.spec.budget.steps)
+        return rows
 
     def _trial_id(self, role: str, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._ids[role], number)
@@ -321,16 +382,52 @@ class Record:
         return mirror
 
 
-def _storage(url: str) -> BaseStorage:
-    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=arguments))
+class _NoStudy(Mistake):
+    """The database is whole and holds no such study."""
+
+
+def _refuse(about: Mapping[str, Any], name: str) -> None:
+    if "spec" not in about:
+        raise _NoStudy(f"no study {name!r} in its database: start it with `search`")
+    if about.get("schema") != SCHEMA:
+        raise Mistake(
+            f"study {name!r} has a record of schema {about.get('schema')} and this version reads {SCHEMA}: "
+            "open it with the version that wrote it"
+        )
+
+
+def _check_about(about: Mapping[str, Any]) -> None:
+    """The digests are written before the spec, so a kill in between leaves one more than is needed."""
+    checks = about.get(CHECK)
+    if "spec" in about and checks and digest(about["uuid"], about["spec"]) not in checks:
+        raise ValueError("the checksum of the spec is wrong")
+
+
+def _parsed(spec: Any) -> StudySpec:
+    try:
+        return StudySpec.model_validate(spec)
+    except ValidationError as error:
+        raise one_sentence(error, StudySpec) from None
+
+
+@contextlib.contextmanager
+def _damage(url: str, name: str) -> Iterator[None]:
+    """Within it what cannot be read as a record is told as damage."""
+    try:
+        yield
+    except _NoStudy:
+        raise
+    except Exception as error:  # JSON, dates, names of states: each has an error of its own
+        if type(error) is RuntimeError:  # the database's own, in a sentence
+            raise
+        raise database.damaged(url, f"study {name!r}: {type(error).__name__}: {why(error)}") from error
 
 
 def _study_id(storage: BaseStorage, name: str, role: str) -> int:
     try:
         return storage.get_study_id_from_name(f"{name}/{role}")
     except KeyError:
-        raise Mistake(f"no study {name!r} in its database: start it with `search`") from None
+        raise _NoStudy(f"no study {name!r} in its database: start it with `search`") from None
 
 
 def _attributes(

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from trainers.settings import Regularizer, from_json
+from tuner.checks import CHECK, digest_of_evaluation, digest_of_trial
 from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 STATES = {
@@ -63,10 +65,17 @@ class Row:
 
 
 def row_of(role: str, trial: FrozenTrial) -> Row:
-    """The row that an Optuna trial of that role holds."""
+    """The row that an Optuna trial of that role holds.
+
+    Raises:
+        ValueError: something in it is not what was written. Rows of before the digests have none to check.
+        KeyError, TypeError: something is missing, or of another kind.
+    """
     attributes, state = trial.user_attrs, STATES[trial.state]
+    if CHECK in attributes and attributes[CHECK] != digest_of_trial(role, trial.number, trial):
+        raise ValueError(f"the checksum of {role} {trial.number} is wrong")
     evaluations = [
-        Recorded(one["seq"], one["time"], int(key.removeprefix(EVALUATION)), one["metrics"])
+        _evaluation(role, trial.number, int(key.removeprefix(EVALUATION)), one)
         for key, one in attributes.items()
         if key.startswith(EVALUATION)
     ]
@@ -88,6 +97,13 @@ def row_of(role: str, trial: FrozenTrial) -> Row:
         restarts=attributes.get("restarts", 0),
         failures=attributes.get("failures", 0),
     )
+
+
+def _evaluation(role: str, number: int, step: int, written: dict[str, Any]) -> Recorded:
+    one = Recorded(written["seq"], written["time"], step, written["metrics"])
+    if CHECK in written and written[CHECK] != digest_of_evaluation(role, number, one):
+        raise ValueError(f"the checksum of {role} {number} at step {step} is wrong")
+    return one
 
 
 def _seconds(moment: datetime | None) -> float | None:

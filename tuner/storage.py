@@ -1,6 +1,7 @@
 """Where the trials' folders lie: below a path that all machines reach, or below an fsspec address."""
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -8,19 +9,41 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import fsspec
 
-from tuner.tracking import CHECKPOINT_FILE
+from tuner.tracking import CHECKPOINT_FILE, why, without_password
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
 _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
 _TEMPORARY = f"sparsity-tuner-{socket.gethostname()}-"  # then a process, of this machine or container
 _MARK = ".study"  # holds the study's uuid, for workers to know the place by
+_PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# What others say of the same in their own words: Rust's libraries, torch, SQLite.
+_NO_ROOM_WORDS = (
+    "no space left on device",
+    "disk quota exceeded",
+    "read-only file system",
+    "file write failed",
+    "database or disk is full",
+)
+
+
+def no_room(error: BaseException) -> str | None:
+    """Why nothing can be written, where an error tells of a full or a read-only disk; None where it does not.
+
+    >>> no_room(OSError(errno.ENOSPC, "x")), no_room(FileNotFoundError(errno.ENOENT, "x"))
+    ('No space left on device', None)
+    """
+    number = getattr(error, "errno", None)
+    if number in _NO_ROOM:
+        return os.strerror(number)
+    return next((words for words in _NO_ROOM_WORDS if words in str(error).lower()), None)
 
 
 def place(storage: str | None, folder: Path, uuid: str) -> str:
@@ -71,20 +94,41 @@ class Storage:
     def put(self, name: str, path: Path) -> None:
         """Bring a local file to the storage as `name` (`7/log.txt`), whole or not at all."""
         files, there = self._at(name)
-        files.makedirs(there.rpartition("/")[0], exist_ok=True)
-        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
-            before, _, last = there.rpartition("/")
-            part = f"{before}/.{last}-{os.getpid()}-{uuid4().hex}"
-            files.put_file(str(path), part)  # an object store shows whole objects by itself
-            files.mv(part, there)
-        else:
-            files.put_file(str(path), there)
+        _whole(files, there, lambda target: files.put_file(str(path), target))
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a small file with that content there as `name`; OSError, or what the storage raises, if not."""
+        """Put a small file with that content there as `name`, whole or not at all.
+
+        OSError, or whatever the storage raises, where that cannot be done.
+        """
         files, there = self._at(name)
-        files.makedirs(there.rpartition("/")[0], exist_ok=True)
-        files.pipe_file(there, content)
+        _whole(files, there, lambda target: files.pipe_file(target, content))
+
+    def refusal(self, error: Exception, label: str, place: str | Path) -> str | None:
+        """Why no trial can be saved, in a sentence, where an error of one tells that; None where it does not.
+
+        A full or read-only disk is known by the error. After any other error of a file system the storage is
+        tried: its mount may be gone, or the right to write there.
+
+        Args:
+            error: what saving the trial `label` raised.
+            place: where it was saved to: this storage, or the local folder that a trial works in.
+        """
+        reason = no_room(error)
+        if reason is None and isinstance(error, OSError):
+            probe = f"{label}/.probe-{os.getpid()}-{uuid4().hex}"
+            try:
+                self.write(probe, b"sparsity-tuner")
+                self.remove(probe)
+            except Exception as refused:  # whatever the storage raises
+                reason = why(refused)
+        if reason is None:
+            return None
+        shown = without_password(str(place))
+        return (
+            f"trial {label} cannot be saved on {socket.gethostname()}: the storage {shown!r} cannot be "
+            f"written ({reason}): free room there, or mend what is in the way, and `resume`"
+        )
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None where it is not there."""
@@ -163,6 +207,37 @@ class Storage:
         return files, f"{there.rstrip('/')}/{name}".rstrip("/")
 
 
+def _whole(files: fsspec.AbstractFileSystem, there: str, write: Callable[[str], object]) -> None:
+    """Let `write` make the file `there`; where it is cut off, nothing of it is seen.
+
+    An object store shows whole objects by itself.
+    """
+    before, _, last = there.rpartition("/")
+    files.makedirs(before, exist_ok=True)
+    if "file" not in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+        write(there)
+        return
+    part = f"{before}/.{last}-{os.getpid()}-{uuid4().hex}"
+    try:
+        write(part)
+        files.mv(part, there)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.rm_file(part)
+        raise
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """A local folder for this process; what one leaves behind that is killed, a later one removes."""
+    _remove_what_the_dead_left()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _remove_what_the_dead_left() -> None:
     """A process that is killed leaves its local folder behind, on a cluster that lives on."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*-*"):
@@ -198,12 +273,19 @@ class Mirror:
             self._thread.start()
 
     def keep(self) -> None:
-        """Copy what has changed."""
+        """Copy what has changed; a storage that does not answer is given half a minute."""
         if self._folder is None:
             return
-        with self._copying:
-            for path, state in _states(self._folder).items():
-                self._copy(path, state)
+        for pause in (*_PATIENCE, None):
+            try:
+                with self._copying:
+                    for path, state in _states(self._folder).items():
+                        self._copy(path, state)
+                return
+            except Exception as error:  # whatever the storage raises
+                if pause is None or no_room(error) is not None:
+                    raise
+                time.sleep(pause)
 
     def _copy(self, path: Path, state: tuple[int, ...]) -> None:
         if self._folder is not None and self._copied.get(path) != state:

@@ -19,6 +19,7 @@ from tuner import shared
 from tuner import tracking as tracking_
 from tuner.confirm import Confirmation
 from tuner.folder import (
+    DATABASE,
     SPEC,
     create,
     database_of,
@@ -36,7 +37,7 @@ from tuner.sections import Resources
 from tuner.spec import StudySpec, freeze, load_spec
 from tuner.standing import is_done
 from tuner.states import COMPLETE, RUNNING
-from tuner.storage import LOG, Storage, place
+from tuner.storage import LOG, Storage, place, temporary
 from tuner.tracker import WAIT, Tracker
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Study:
     ) -> "Study":
         """`resume`; `at_hand` sees, before anything is written, that what the trials share is there."""
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
-            self.record = Record(database_of(self.spec, self.folder), self.name)
+            self.record = stack.enter_context(self._held())
             changed = self._changed(trials, resources)
             ended = is_done(self.record.rows(), changed.budget)
             if resources is not None or (address is not None and not ended):  # before anything is written
@@ -160,7 +161,7 @@ class Study:
                 the study. Nothing is written then.
         """
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
-            self.record = Record(database_of(self.spec, self.folder), self.name)
+            self.record = stack.enter_context(self._held())
             chosen = winners(self.record.rows(), top, self.spec.direction())
             missing = missing_members(self.record.rows(), chosen, seeds, self.spec.search.seed)
             if missing or any(row.state == RUNNING for row in self.record.rows("confirmation")):
@@ -216,7 +217,7 @@ class Study:
             Mistake: another process runs the study, and with it copies to MLflow.
             RuntimeError: MLflow does not take what it is given.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), self._held() as self.record:
             tracker = Tracker(self.record, self.tracking, self.storage)
             if not tracker.project() or not tracker.project(afresh=True):
                 raise RuntimeError(f"{tracker.problem}: sync again, which goes on from there")
@@ -241,11 +242,15 @@ class Study:
         Raises:
             Mistake: another process runs it.
         """
-        with StudyLock(self.folder):
+        with StudyLock(self.folder), self._held() as self.record:
             tracking_.delete_runs(self.tracking, self.uuid)
             self.storage.delete()
             self.record.delete()
             shutil.rmtree(self.folder)
+
+    def _held(self) -> Record:
+        """The record as it is now, which no other driver on any machine writes until it is closed."""
+        return Record(database_of(self.spec, self.folder), self.name, hold=True)
 
     def _changed(self, trials: int | None, resources: Resources | None) -> StudySpec:
         """The spec with what may change in a study that exists."""
@@ -302,15 +307,16 @@ class Study:
         tracker = Tracker(self.record, self.tracking, self.storage, changed=tell)
         tracker.start()
         try:
-            drain(
-                self.record,
-                storage=self.storage.where,
-                scratch=self.folder / "ray",
-                propose=propose,
-                deadline=None if time is None else started + time,  # of the monotonic clock
-                address=address,
-                listen=listen,
-            )
+            with temporary() as scratch:  # beside Ray's own files, and not on a disk that trials may fill
+                drain(
+                    self.record,
+                    storage=self.storage.where,
+                    scratch=scratch,
+                    propose=propose,
+                    deadline=None if time is None else started + time,  # of the monotonic clock
+                    address=address,
+                    listen=listen,
+                )
         except KeyboardInterrupt:
             patience = 2.0
             raise
@@ -402,10 +408,24 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
         folder = Path(root) / (wanted.name if wanted else name)
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
+        if (folder / DATABASE).exists():
+            raise Mistake(
+                f"study {folder.name!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
+                "study's own spec writes it anew"
+            )
         known = ", ".join(studies(root)) or "none"
         raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
-    spec = load_spec(folder / SPEC)
-    return Study(folder, Record(database_of(spec, folder), spec.name), tracking)
+    try:
+        spec = load_spec(folder / SPEC)
+    except Mistake as error:
+        raise Mistake(
+            f"{error}; where that file is damaged, `search` with the study's own spec mends it"
+        ) from None
+    try:
+        return Study(folder, Record(database_of(spec, folder), spec.name), tracking)
+    except Mistake:
+        record_exists(spec, folder)  # says what to do where the record is gone
+        raise
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _import_quietly() -> None:
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     for logger in ("mlflow.store.db", "urllib3.connectionpool"):  # warn of each try, passwords included
-        logging.getLogger(logger).setLevel(logging.ERROR)
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors are raised too, and told in a sentence
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

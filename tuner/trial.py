@@ -29,7 +29,7 @@ from tuner.nodes import differences, versions
 from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
-from tuner.tracking import why, without_password
+from tuner.tracking import CHECKPOINT_FILE, why, without_password
 from tuner.watch import Watch
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class MachineFault(RuntimeError):
     """
 
 
-class UnfitNode(RuntimeError):
-    """This node joined late and will not do. It ends the study, which goes on with `resume`.
+class EndsStudy(RuntimeError):
+    """What is in the way of every trial, and not of this one: a full storage, a node that will not do.
 
-    Were it a fault of the trial, the node would be free first after each, and take the whole study with it.
+    It ends the study, which goes on with `resume` once that is mended; no trial ends with it. Were it a fault
+    of the trial, the next one would meet it too, and so the whole study.
     """
 
 
@@ -72,11 +73,15 @@ class OpenTrial:
         self._job, self._call = job, call
         label = str(job["label"])
         self._storage = Storage(job["storage"])
-        self._folder = self._storage.open(label)
-        self.afresh = _begins_again(self._folder)
-        self._mirror = self._storage.mirror(label, self._folder)
-        self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
         self._evaluations: Iterator[Evaluation] | None = None
+        with self._saved_in(self._storage.where):
+            self._folder = self._storage.open(label)
+            damage = _set_aside_damage(self._folder)
+            self.afresh = _begins_again(self._folder)
+            self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
+            if damage is not None:
+                print(damage, file=self._log)
+        self._mirror = self._storage.mirror(label, self._folder)
         self._watch = Watch(
             Stall(**job.get("stall", {})), stops=call.stops if call else lambda: False, tell=self._stalled
         )
@@ -91,6 +96,7 @@ class OpenTrial:
 
         Raises:
             OutOfMemory, MachineFault: the exception is one of the machine.
+            EndsStudy: what the trial keeps cannot be written.
         """
         if self._watch.stopping:
             return {"saved": True}
@@ -98,26 +104,45 @@ class OpenTrial:
             with _written_to(self._log):
                 return self._next()
         finally:
-            self._mirror.keep()
+            with self._saved_in(self._storage.where):
+                self._mirror.keep()
             self._watch.rest()
+
+    @contextlib.contextmanager
+    def _saved_in(self, place: str | Path) -> Iterator[None]:
+        """Within it an error that tells that nothing can be written ends the study."""
+        try:
+            yield
+        except Exception as error:
+            refusal = self._storage.refusal(error, str(self._job["label"]), place)
+            if refusal is None:
+                raise
+            raise EndsStudy(refusal) from None
 
     def _next(self) -> dict[str, Any]:
         try:
-            self._watch.goes_on()
-            if self._evaluations is None:
-                self._evaluations = _begin(self._job, self._folder, self._storage, self._watch)
-            evaluation = _watched(self._evaluations, self._watch)
-            if evaluation is None and self._watch.stopping:
-                print("saved and left, as the study stops")
-                return {"saved": True}
-            return self._report(evaluation)
+            with self._saved_in(self._folder):
+                return self._trained()
+        except EndsStudy:
+            raise
         except Exception as error:
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # the log has no more room than the rest
+                traceback.print_exc()
             fault = fault_of_machine(error)
             if fault is not None:
                 raise fault from None  # the error itself may hold tensors, or not survive the way
             named = f"{type(error).__name__}: {error}".removesuffix(": ")
             return {"fault": str(error) if isinstance(error, Mistake) else named}
+
+    def _trained(self) -> dict[str, Any]:
+        self._watch.goes_on()
+        if self._evaluations is None:
+            self._evaluations = _begin(self._job, self._folder, self._storage, self._watch)
+        evaluation = _watched(self._evaluations, self._watch)
+        if evaluation is None and self._watch.stopping:
+            print("saved and left, as the study stops")
+            return {"saved": True}
+        return self._report(evaluation)
 
     def _report(self, evaluation: "Evaluation | None") -> dict[str, Any]:
         from trainers.images import save_pictures
@@ -139,7 +164,8 @@ class OpenTrial:
         """Let go of the training, the log and the folder."""
         self._watch.close()
         self._evaluations = None
-        self._log.close()
+        with contextlib.suppress(OSError):  # what the disk had no room for
+            self._log.close()
         self._mirror.close()
         self._storage.close(self._folder)
 
@@ -180,12 +206,12 @@ def refuse_unfit_node(job: dict[str, Any]) -> None:
     """A node that joined late has not been looked at: its versions may be others, its storage another place.
 
     Raises:
-        UnfitNode: its versions are not those of the job, where that has some, or the storage, as this machine
+        EndsStudy: its versions are not those of the job, where that has some, or the storage, as this machine
             sees it, is not marked as this study's.
     """
     different = differences(job["versions"], versions())
     if different:
-        raise UnfitNode(
+        raise EndsStudy(
             f"the node {socket.gethostname()} joined late and has {different}, as the driver has: install "
             "the same there, or take it out of the cluster, and `resume`"
         )
@@ -195,11 +221,20 @@ def refuse_unfit_node(job: dict[str, Any]) -> None:
     except Exception as error:  # whatever the file system of this machine raises
         marked, problem = False, why(error)
     if not marked:
-        raise UnfitNode(
+        raise EndsStudy(
             f"the node {socket.gethostname()} joined late and does not reach the storage "
             f"{without_password(job['storage'])!r} ({problem}): mount it there, or take the node out of the "
             "cluster, and `resume`"
         )
+
+
+def _set_aside_damage(folder: Path) -> str | None:
+    """Let a trial whose checkpoint is damaged begin again; the sentence for its log, if that is so."""
+    if not (folder / CHECKPOINT_FILE).is_file():
+        return None  # without torch, which not every training imports
+    from trainers.checkpoint import set_aside
+
+    return set_aside(folder)
 
 
 def _begins_again(folder: Path) -> bool:

@@ -153,3 +153,16 @@ def test_what_could_not_be_loaded_again_is_refused_when_it_is_saved(strange: Any
     with pytest.raises(Mistake, match=r"the state to save holds a \w+\.[\w.]+, but it must hold tensors"):
         checkpoint.save(tmp_path, {"step": 2, "state": [strange]})
     assert checkpoint.load(tmp_path) == {"step": 1}
+
+
+def test_a_damaged_file_is_set_aside_and_a_whole_one_is_left(tmp_path: Path) -> None:
+    assert checkpoint.set_aside(tmp_path) is None
+    path = checkpoint.save(tmp_path, STATE)
+    assert checkpoint.set_aside(tmp_path) is None and path.is_file()
+    whole = path.read_bytes()
+    for content in (b"", whole[:-1], whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
+        path.write_bytes(content)
+        told = checkpoint.set_aside(tmp_path)
+        assert told is not None and told.startswith(f"the checkpoint {path} is damaged (")
+        assert checkpoint.load(tmp_path) is None
+        assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(f".{FILE}-damaged", content)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Shell
+from postgres import Postgres
 from tracked import Server
 
 
@@ -39,3 +40,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path, capsys)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL; a test that stops it starts it again."""
+    server = Postgres()
+    yield server
+    server.stop()
+    server.remove()

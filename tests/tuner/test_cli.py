@@ -1,6 +1,7 @@
 """The command line in process: errors are one sentence, and a study from its search to its deletion."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -130,6 +131,15 @@ def test_the_root_is_taken_before_or_after_the_command(shell: Shell) -> None:
 def test_what_nobody_foresaw_names_its_kind_on_one_line() -> None:
     assert sentence(KeyError("a\nb")).startswith("KeyError: 'a\\nb' (unforeseen; --debug")
     assert sentence(RuntimeError("the disk\nis full")) == "the disk is full"
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
+    assert sentence(full) == (
+        "/data/x cannot be written or read (No space left on device): free room there, or mend its rights, "
+        "and run the same command again"
+    )
+    assert sentence(PermissionError(errno.EACCES, "Permission denied", "/data/x")).startswith(
+        "/data/x cannot"
+    )
+    assert sentence(OSError(errno.ENXIO, "No such device")).startswith("OSError: ")
     assert sentence(RuntimeError()).startswith("RuntimeError: no more is known")
 
 

@@ -23,8 +23,17 @@ def frozen(**changes: Any) -> StudySpec:
     return freeze(load_spec(spec | changes)).model_copy(update={"uuid": "u1"})
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind; what the record promises it keeps on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/study.db"
+    return str(request.getfixturevalue("postgres").database())
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def file_url(tmp_path: Path) -> str:
+    """For what the samplers promise: they see a mirror in memory, whatever the database."""
     return f"sqlite:///{tmp_path}/study.db"
 
 
@@ -97,11 +106,11 @@ def test_a_diverged_trial_leaves_its_finite_values_in_the_rungs(url: str) -> Non
     assert record.evaluation("proposal", 1, 30, {"score": 50.0}) == "PRUNED"
 
 
-def test_the_sampler_turns_away_from_a_region_that_diverges(url: str) -> None:
+def test_the_sampler_turns_away_from_a_region_that_diverges(file_url: str) -> None:
     """FACTS 2: told as FAIL, TPE kept proposing 39 of its last 40 there."""
     space = {"sites": ["code"], "max_sites": 1, "regularizers": {"l1": {"weight": [1e-3, 1.0]}}}
     search = {"sampler": "tpe", "scheduler": "none", "seed": 3}
-    record = Record.create(url, frozen(space=space, search=search))
+    record = Record.create(file_url, frozen(space=space, search=search))
     last: list[bool] = []
     for _ in range(60):
         row = record.propose()
@@ -183,8 +192,8 @@ def test_what_a_kill_cut_off_behind_an_evaluation_is_made_up_for(
     assert stored.intermediate_values == {30: -1.0}
 
 
-def test_reopening_changes_no_proposal(url: str, tmp_path: Path) -> None:
-    whole = Record.create(url, frozen(search={"seed": 5}))
+def test_reopening_changes_no_proposal(file_url: str, tmp_path: Path) -> None:
+    whole = Record.create(file_url, frozen(search={"seed": 5}))
     pieces_url = f"sqlite:///{tmp_path}/pieces.db"
     Record.create(pieces_url, frozen(search={"seed": 5}))
 
@@ -200,10 +209,10 @@ def test_reopening_changes_no_proposal(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["qmc", "gp"])
-def test_static_samplers_are_continued_after_reopening(url: str, tmp_path: Path, sampler: str) -> None:
+def test_static_samplers_are_continued_after_reopening(file_url: str, tmp_path: Path, sampler: str) -> None:
     space = {"sites": ["code"], "max_sites": 1, "regularizers": {"l1": {"weight": [1e-3, 1.0]}}}
     spec = frozen(space=space, search={"sampler": sampler})
-    whole, pieces_url = Record.create(url, spec), f"sqlite:///{tmp_path}/pieces.db"
+    whole, pieces_url = Record.create(file_url, spec), f"sqlite:///{tmp_path}/pieces.db"
     Record.create(pieces_url, spec)
 
     def play(record: Record) -> float:

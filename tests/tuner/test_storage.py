@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from small_disk import fill, small_disk
 
 from tuner.storage import Storage
 
@@ -164,3 +165,40 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RuntimeError, match=r"the storage '.*file/trials' cannot be written and read"):
         Storage(f"{tmp_path}/file/trials").check()
+
+
+def test_a_storage_that_does_not_answer_for_a_while_is_tried_again_and_a_full_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.storage._PATIENCE", (0.0, 0.0))
+    storage = Storage("memory://away")
+    folder = storage.open("7")
+    mirror = storage.mirror("7", folder)
+    (folder / "log.txt").write_text("x")
+    put, errors = storage.put, [OSError(110, "Connection timed out"), ValueError("503")]
+
+    def away(name: str, path: Path) -> None:
+        if errors:
+            raise errors.pop(0)
+        put(name, path)
+
+    monkeypatch.setattr(storage, "put", away)
+    mirror.keep()
+    assert storage.read("7/log.txt") == b"x"
+    (folder / "log.txt").write_text("xy")
+    errors = [OSError(28, "No space left on device"), OSError(28, "and this one is not reached")]
+    with pytest.raises(OSError, match="No space left"):
+        mirror.keep()
+    assert len(errors) == 1
+    mirror.close()
+    storage.close(folder)
+
+
+def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        storage = Storage(str(disk))
+        storage.write("mark", b"old")
+        fill(disk)
+        with pytest.raises(OSError, match="No space left"):
+            storage.write("mark", bytes(2**20))
+        assert storage.read("mark") == b"old" and set(storage.names("")) == {"mark", "filler"}

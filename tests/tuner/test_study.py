@@ -189,3 +189,26 @@ def test_a_study_whose_data_changed_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_the_ray_client_is_refused_with_the_way_that_works(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="ray job submit"):
         run(spec(), root=tmp_path, address="ray://head:10001")
+
+
+@pytest.mark.parametrize("left", [None, b"", b"name: [study", b"name: study\n\x00\xff"])
+def test_a_lost_or_damaged_spec_is_written_anew_by_search(tmp_path: Path, left: bytes | None) -> None:
+    study = run(spec(), root=tmp_path)
+    file, rows = study.folder / "spec.yaml", study.record.rows()
+    whole = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(left)
+    with pytest.raises(Mistake, match="`search` with the study's own spec"):
+        open_study("study", root=tmp_path)
+    assert run(spec(), root=tmp_path).record.rows() == rows
+    assert file.read_bytes() == whole
+
+
+def test_a_lost_record_is_named_and_no_new_study_is_begun_in_its_place(tmp_path: Path) -> None:
+    study = run(spec(), root=tmp_path)
+    (study.folder / "study.db").unlink()
+    for again in (lambda: run(spec(), root=tmp_path), lambda: open_study("study", root=tmp_path)):
+        with pytest.raises(RuntimeError, match=r"its record is not in .*: put back a copy"):
+            again()
+    assert not (study.folder / "study.db").exists()

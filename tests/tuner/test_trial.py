@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError
+from small_disk import fill, small_disk
 
+from trainers import checkpoint
 from trainers.settings import Mistake
 from tuner.nodes import versions
 from tuner.queue import drain
@@ -19,10 +22,10 @@ from tuner.rows import Row
 from tuner.spec import freeze, load_spec
 from tuner.storage import Storage
 from tuner.trial import (
+    EndsStudy,
     MachineFault,
     OpenTrial,
     OutOfMemory,
-    UnfitNode,
     fault_of_machine,
     lost_its_node,
     refuse_unfit_node,
@@ -48,7 +51,7 @@ def opened(folder: Path, how: str) -> Iterator[OpenTrial]:
         ({"log.txt": ""}, False),
         ({"log.txt": "7 on a, process 1"}, True),
         ({"log.txt": "7 on a, process 1", "pictures/30-output.png": "x"}, True),
-        ({"log.txt": "7 on a, process 1", "pictures/30-output.png": "x", "checkpoint.pt": "x"}, False),
+        ({"log.txt": "7 on a, process 1", "pictures/30-output.png": "x", "own-state.pt": "x"}, False),
         ({"log.txt": "7 on a, process 1", ".checkpoint.pt-12-ab": "cut off"}, True),
     ],
 )
@@ -62,9 +65,57 @@ def test_a_trial_begins_again_where_it_was_begun_and_left_no_state(
         assert trial.afresh is afresh
 
 
+def test_a_trial_whose_checkpoint_is_damaged_begins_again_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "0"
+    checkpoint.save(folder, {"step": 30})
+    with opened(tmp_path, "") as trial:
+        assert not trial.afresh
+    content = (folder / checkpoint.FILE).read_bytes()
+    (
+        folder / "processes.txt"
+    ).unlink()  # of this task alone, and something to go on from as far as anyone knows
+    (folder / checkpoint.FILE).write_bytes(content[:-1])
+    with opened(tmp_path, "") as trial:
+        assert trial.afresh
+    assert "is damaged (its checksum is wrong" in (folder / "log.txt").read_text()
+    assert (folder / ".checkpoint.pt-damaged").read_bytes() == content[:-1]
+    assert not (folder / checkpoint.FILE).exists()
+
+
+def test_a_trial_that_cannot_be_saved_ends_the_study(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        with opened(disk, "save") as trial:
+            filler = fill(disk)
+            told = (
+                r"^trial 0 cannot be saved on \S+: the storage '.*disk/0' cannot be written \(No space left"
+            )
+            with pytest.raises(EndsStudy, match=told):
+                trial.step()
+        with pytest.raises(EndsStudy, match="No space left"), opened(disk / "more", ""):
+            pass
+        filler.unlink()
+        with opened(disk, "save") as trial:
+            assert trial.step()["step"] == 90
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(EndsStudy, match=r"cannot be written \(Read-only file system\)"), opened(disk, ""):
+            pass
+
+
+def test_so_does_a_storage_that_is_gone_and_not_a_file_that_a_training_reads(tmp_path: Path) -> None:
+    with opened(tmp_path / "there", "disk") as trial, pytest.raises(MachineFault):
+        trial.step()
+    with opened(tmp_path / "gone", "disk") as trial:
+        shutil.rmtree(tmp_path / "gone")
+        (tmp_path / "gone").write_text("no folder")
+        with pytest.raises(
+            EndsStudy, match=r"the storage '.*gone/0' cannot be written \(.*[nN]ot a directory"
+        ):
+            trial.step()
+
+
 def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Path) -> None:
     job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
-    with pytest.raises(UnfitNode, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
+    with pytest.raises(EndsStudy, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
         refuse_unfit_node(job)
     assert not (tmp_path / "trials").exists()
     Storage(job["storage"]).mark("u1")
@@ -73,9 +124,9 @@ def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Pat
 
 def test_so_is_one_with_other_versions_and_no_password_is_told() -> None:
     job: dict[str, Any] = {"storage": "nowhere://me:secret@host/x", "study": "u1"}
-    with pytest.raises(UnfitNode, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
+    with pytest.raises(EndsStudy, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
         refuse_unfit_node(job | {"versions": versions() | {"torch": "1.0"}})
-    with pytest.raises(UnfitNode, match="joined late and does not reach") as caught:
+    with pytest.raises(EndsStudy, match="joined late and does not reach") as caught:
         refuse_unfit_node(job | {"versions": versions()})
     assert "secret" not in str(caught.value)
 

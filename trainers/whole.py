@@ -1,0 +1,39 @@
+"""Files that are whole or not there: written under another name, flushed, and renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file `path` when the block ends; its folder must be there.
+
+    A kill or a full disk at any moment leaves what was there before, and a loss of power the old bytes or the
+    new. The temporary name is the writer's own: after a kill of the driver its worker may still be writing
+    while the next one starts. It begins with a dot, by which copies of the folder leave it out.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}-{os.getpid()}-{uuid4().hex}")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name, too, has to survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
