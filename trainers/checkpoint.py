@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     if damage is not None:
         raise _damaged(path, damage)
     try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise zipfile.BadZipFile("packed: it could unfold into more than there is memory")
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several kinds, of several modules
         raise _damaged(path, f"torch cannot read it: {type(error).__name__}") from error

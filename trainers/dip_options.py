@@ -96,7 +96,10 @@ class DipOptions(Frozen):
         default="astronaut", min_length=1, description="a photograph that scikit-image carries, or a file"
     )
     size: int | None = Field(
-        default=None, ge=16, description="centre square resized to so many pixels; null: the whole picture"
+        default=None,
+        ge=16,
+        le=4096,
+        description="centre square resized to so many pixels; null: the whole picture",
     )
     grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
     degradation: Gaussian = Field(default=Gaussian(), description="what is undone")

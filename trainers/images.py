@@ -69,8 +69,8 @@ def _read(image: str) -> NDArray[np.float32]:
     if image in PHOTOGRAPHS:
         with resources.as_file(resources.files("skimage") / "data" / PHOTOGRAPHS[image]) as path:
             return decode(image, path)
-    path = Path(image).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(image))
+    if not os.path.exists(path):  # False too where no file can be called so
         raise Mistake(
             f"image is {image!r}, but there is no such file, and the photographs that come along "
             f"are {', '.join(PHOTOGRAPHS)}"

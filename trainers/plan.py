@@ -162,7 +162,7 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
     if isinstance(cause, Mistake):
         return cause
     below, loc = _followed(model, first["loc"][:-1])
-    key = ".".join(str(part) for part in (*((prefix,) if prefix else ()), *loc, *first["loc"][-1:]))
+    key = ".".join(_named(part) for part in (*((prefix,) if prefix else ()), *loc, *first["loc"][-1:]))
     if first["type"] == "extra_forbidden":
         return _unknown_key(key, str(first["loc"][-1]), list(below.model_fields))
     if first["type"] == "missing":
@@ -175,6 +175,12 @@ def _unknown_key(key: str, name: str, known: Sequence[str]) -> Mistake:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}, or another of" if near else "the known keys there are"
     return Mistake(f"{key} is not a known key; {hint} {', '.join(known)}{'?' if near else ''}")
+
+
+def _named(part: int | str) -> str:
+    """A key as a user wrote it, on one short line whatever it is."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= 80 else _shown(text)
 
 
 def _shown(value: Any) -> str:

@@ -31,17 +31,19 @@ _KEY, _DIGEST = "made_from", "sha256"  # stand in each file beside its arrays
 def folder() -> Path:
     """Where prepared files lie: $SPARSITY_TUNER_CACHE, else `sparsity-tuner` in the user's cache folder.
 
-    It is made when something is first written. A relative $SPARSITY_TUNER_CACHE is a Mistake: the driver and
-    its workers stand in different folders.
+    It is made when something is first written. A relative $SPARSITY_TUNER_CACHE is a Mistake, for the driver
+    and its workers stand in different folders; so is a user without a home where it is not set.
     """
     named = os.environ.get(PLACE)
     if named:
-        place = Path(named).expanduser()
+        place = Path(os.path.expanduser(named))
         if not place.is_absolute():
             raise Mistake(f"{PLACE} is {named!r}, but it must be a whole path: begin it with / or ~")
         return place
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path("~/.cache").expanduser()
+    base = Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"))
+    if not base.is_absolute():
+        raise Mistake(f"this user has no home folder to keep files in: name a folder with {PLACE}")
     return base / "sparsity-tuner"
 
 

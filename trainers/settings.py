@@ -23,6 +23,7 @@ NOTE = (
     "For training from scratch with this network, plan and number of steps; carrying the settings to another "
     "width, loss or length of training is an assumption that nobody has tested."
 )
+_DEEPEST = 64  # levels; a plan has about ten, and what is much deeper can be read and not be written
 _LARGEST = 16 * 2**20  # bytes; settings take a few thousand, a checkpoint named by mistake far more
 
 
@@ -282,7 +283,8 @@ def _read(path: Path) -> str:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_unique)
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_unique)
+        return _shallow(content, _DEEPEST)
     except json.JSONDecodeError as error:
         told = "is cut off or not JSON" if text.strip() else "is empty"
         raise Mistake(f"it {told} ({error.msg}, line {error.lineno}); export it again") from None
@@ -292,6 +294,15 @@ def _parse(text: str) -> Any:
         raise
     except ValueError as error:  # an integer of more digits than Python reads
         raise Mistake(f"it holds a number that cannot be read ({error})") from None
+
+
+def _shallow(value: Any, levels: int) -> Any:
+    if isinstance(value, dict | list):
+        if not levels:
+            raise Mistake(f"it is nested too deeply, more than {_DEEPEST} levels; export it again")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _shallow(inner, levels - 1)
+    return value
 
 
 def _finite(literal: str) -> float:

@@ -135,11 +135,9 @@ def run(
     step = 0
     saved = checkpoint.load(folder) if folder is not None else None
     if saved is not None:
-        _check_owner(saved, plan, seed, folder)
-        training.load_state_dict(saved["training"])
-        step = int(saved["step"])
-        if saved["evaluation"] is not None:
-            yield _unpacked(saved["evaluation"])
+        step, evaluation = _continued(training, saved, plan, seed, folder)
+        if evaluation is not None:
+            yield evaluation
         del saved  # it is as large as the training
     saved_at = clock()
     ends = after_each.get()()
@@ -178,6 +176,26 @@ def _measured(training: Training) -> tuple[Metrics, Pictures]:
         f"evaluate of {type(training).__name__} returns {reprlib.repr(given)}, but it must return metrics "
         "as a dict of numbers, or a pair of them and a dict of pictures"
     )
+
+
+def _continued(
+    training: Training, saved: dict[str, Any], plan: Plan, seed: int, folder: object
+) -> tuple[int, Evaluation | None]:
+    """Let the training be the one that was saved; its step, and the evaluation that was made there."""
+    try:
+        _check_owner(saved, plan, seed, folder)
+        step = saved["step"]
+        if type(step) is not int or not 0 < step <= plan.steps:
+            raise ValueError(f"its step is {step!r}")
+        training.load_state_dict(saved["training"])
+        return step, None if saved["evaluation"] is None else _unpacked(saved["evaluation"])
+    except Mistake:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise RuntimeError(
+            f"the checkpoint in {folder} is whole, but no state of {type(training).__name__} "
+            f"({type(error).__name__}: {error}): remove {checkpoint.FILE}, and it starts from its beginning"
+        ) from error
 
 
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import tracking as names
+from tuner.secrets import without_password
 from tuner.states import FAILED, OUT_OF_MEMORY
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def send_files(run: "Run", row: "Row", storage: "Storage") -> None:
     failed = row.state == FAILED or row.reason == OUT_OF_MEMORY
     if failed and not run.has(names.LOG_FILE):
         for log in _locally(storage, row, "", [names.LOG_FILE]):
-            run.put(names.LOG_FILE, names.without_password(_end_of(log)))
+            run.put(names.LOG_FILE, without_password(_end_of(log)))
     folder = f"/{names.PICTURES}"
     with _reading(row):
         there = storage.names(row.label + folder)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.tracking import without_password
+from tuner.secrets import without_password
 
 NAME = "sparsity-tuner"
 DEFAULT_ROOT = "studies"

@@ -18,7 +18,10 @@ from trainers.settings import Mistake
 from tuner import commands, errands
 from tuner.called import NAME
 from tuner.interruption import INTERRUPTED, end_in_time, sigterm_as_ctrl_c
+from tuner.secrets import without_password
 from tuner.session import Program, Session, global_options
+
+_LONGEST = 2000  # characters of a sentence; some list all that is known
 
 
 @click.group(
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         return INTERRUPTED
     except Exception as error:
         if session.debug:
-            traceback.print_exc()
+            print(without_password(traceback.format_exc()), file=sys.stderr, end="")
         print(sentence(error), file=sys.stderr)
         return 2 if isinstance(error, Mistake | click.UsageError) else 1
 
@@ -90,27 +93,39 @@ def plain_warnings() -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, in one sentence on one line."""
-    text = " ".join(str(error).split())
+    """What went wrong, in one sentence on one line, and without passwords."""
+    return without_password(_sentence(error))
+
+
+def _sentence(error: Exception) -> str:
+    text = _line(str(error))
     if isinstance(error, click.NoSuchOption):
         return f"there is no option {error.option_name!r}: the options are {', '.join(_options(error))}"
     if isinstance(error, click.UsageError):
         usage = f" ({' '.join(error.ctx.get_usage().split())})" if error.ctx else ""
-        return f"{' '.join(error.format_message().split()).rstrip('.')}{usage}"
+        return f"{_line(error.format_message()).rstrip('.')}{usage}"
     if isinstance(error, click.ClickException):
-        return " ".join(error.format_message().split())
+        return _line(error.format_message())
     if isinstance(error, Mistake) or (type(error) is RuntimeError and text):
         return text
     from tuner.storage import no_room
 
     if isinstance(error, OSError) and (no_room(error) or isinstance(error, PermissionError)):
-        place = error.filename2 or error.filename or "a file that is being written"
+        place = _line(str(error.filename2 or error.filename or "a file that is being written"))
         return (
             f"{place} cannot be written or read ({error.strerror}): free room there, or mend its rights, and "
             "run the same command again"
         )
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{_line(str(error.filename))} cannot be used ({error.strerror}): name another place"
     kind = type(error).__name__
     return f"{kind}: {text or 'no more is known'} (unforeseen; --debug shows where it happened)"
+
+
+def _line(text: str) -> str:
+    """A text as one line; what it quotes of files from elsewhere moves no cursor and is not pages long."""
+    line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(text.split()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _options(error: click.UsageError) -> list[str]:

@@ -1,6 +1,7 @@
 """The commands that make and read a study: search, resume, confirm, best, export."""
 
 import json
+import os
 import time as clock
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
 
     limit = _seconds(time)
     study = open_study(name, root=session.folder, tracking=session.tracking)
-    resources = load_spec(name).resources if Path(name).is_file() else None
+    resources = load_spec(name).resources if os.path.isfile(name) else None
     session.goes_on_with("resume", study.name)
     began = clock.monotonic()
     with Progress() as progress:

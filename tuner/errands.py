@@ -1,6 +1,7 @@
 """The smaller commands: train, layers, presets, list, delete, logs, sync, doctor."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -155,7 +156,7 @@ def layers(network: str, shape: str | None, overrides: Sequence[str]) -> None:
     from trainers.tasks import TASKS, Task, find_task, make_plan, network_of, networks_of, sites_of
     from tuner.tables import sites_table
 
-    own = ":" in network and not Path(network).exists()
+    own = re.fullmatch(r"[\w.]+:[\w.]+", network) is not None and not os.path.exists(network)
     if own and not isinstance(thing := imported(network, "NETWORK"), Task):
         _show_candidates(network, thing, shape, overrides)
         return
@@ -209,7 +210,7 @@ def _plan_of_study(source: str, networks: list[str], overrides: Sequence[str]) -
     from trainers.tasks import find_task
     from tuner.spec import load_spec
 
-    if source not in preset_names() and not Path(source).exists():
+    if source not in preset_names() and not os.path.exists(source):
         raise Mistake(
             f"{source!r} is neither a network ({', '.join(networks)}) nor a preset "
             f"({', '.join(preset_names())}) nor a study's file: name one of these"

@@ -5,7 +5,6 @@
 PosixPath('studies/dip-denoise/settings.json')
 """
 
-import contextlib
 import json
 import os
 import re
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import yaml
-
 from trainers import settings as settings_
 from trainers.settings import Mistake, SettingsFile
 from trainers.whole import written_whole
@@ -25,6 +22,7 @@ from tuner import tracking as names
 from tuner.exported import compared, downloaded
 from tuner.query import Found, answered, find_study, found, tracking_of
 from tuner.runs import whole
+from tuner.spec_file import kept
 from tuner.states import COMPLETE
 
 if TYPE_CHECKING:
@@ -97,10 +95,13 @@ def write_package(folder: str | os.PathLike[str], content: SettingsFile) -> Path
     Raises:
         Mistake: there is a file of that name.
     """
-    target, ours = Path(folder), Path(settings_.__file__).parent
+    target, ours = (
+        Path(os.path.abspath(folder)),
+        Path(settings_.__file__).parent,
+    )  # `.` has no name of its own
     _check_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = target.with_name(f".{target.name}-{os.getpid()}-{uuid4().hex}")
+    made = target.parent / f".{target.name}-{os.getpid()}-{uuid4().hex}"
     made.mkdir()
     try:
         for name in PACKAGE:
@@ -202,7 +203,7 @@ def _weights(client: "MlflowClient", run: "Run", study: Found, root: Path) -> di
     from trainers import checkpoint
 
     label, spec = run.data.tags[names.TRIAL], root / study.name / names.SPEC_FILE
-    here = _kept(spec)
+    here = kept(spec)
     ours = here if here.get("uuid") == study.uuid else {}
     with tempfile.TemporaryDirectory() as folder:
         state = _from_storage(label, spec, ours) if ours else None
@@ -223,15 +224,6 @@ def _weights(client: "MlflowClient", run: "Run", study: Found, root: Path) -> di
         f"nobody kept the weights of trial {label} of {study.name!r}: its folder holds no checkpoint with a "
         "network, and MLflow has those of the best few only"
     )
-
-
-def _kept(spec: Path) -> dict[str, Any]:
-    """What a study's `spec.yaml` says; nothing where it cannot be read."""
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
-        content = yaml.safe_load(spec.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-    return {}
 
 
 def _from_storage(label: str, spec: Path, content: Mapping[str, Any]) -> dict[str, Any] | None:

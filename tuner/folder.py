@@ -12,9 +12,9 @@ from trainers.whole import written_whole
 from tuner import tracking as tracking_
 from tuner.lock import StudyLock
 from tuner.record import Record
+from tuner.secrets import refuse_password, without_password
 from tuner.spec import StudySpec, differences, freeze, to_yaml
 from tuner.storage import Storage, place
-from tuner.tracking import without_password
 
 DATABASE = "study.db"
 SPEC = "spec.yaml"
@@ -93,12 +93,13 @@ def settled(
     `reach` tries the storage from where the trials will run, and whatever else may refuse the study.
 
     Raises:
-        Mistake: `reach` says so.
+        Mistake: `reach` says so, or a password stands in the address.
         RuntimeError: the tracking or the storage does not answer.
     """
     storage = frozen.storage
     if storage is not None and "://" not in storage:
         storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
+    refuse_password("tracking", tracking)  # it may come from the environment
     places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     there = Storage(place(storage, folder.resolve(), places["uuid"] or ""))

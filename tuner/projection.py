@@ -25,6 +25,7 @@ from tuner.exported import (
 from tuner.pairs import confirmations
 from tuner.points import baseline_points, milliseconds, parameters, points, strengths
 from tuner.runs import Run, experiment_of, the_one
+from tuner.secrets import without_password
 from tuner.standing import is_done, leaders
 from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
@@ -233,7 +234,7 @@ class Projection:
         done = is_done(rows, spec.budget)
         best = leaders(rows, spec.direction(), _KEPT_CHECKPOINTS)
         if self._spec is not spec:
-            run.put(names.SPEC_FILE, names.without_password(to_yaml(spec)))
+            run.put(names.SPEC_FILE, without_password(to_yaml(spec)))
             self._spec = spec
         if baseline is not None:
             run.put(names.BASELINE_FILE, json.dumps(baseline, indent=2))

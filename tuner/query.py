@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from search_spaces.ranges import shown
 from trainers.settings import Mistake
 from trainers.tasks import ORACLES
 from tuner import tracking as names
 from tuner.exported import attained_of, companions_of, exported_baseline
 from tuner.runs import chosen, safe, whole
+from tuner.secrets import without_password
+from tuner.spec_file import kept
 from tuner.states import COMPLETE, RUNNING
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def answered(tracking: str) -> Iterator["MlflowClient"]:
     try:
         yield client
     except (MlflowException, OSError) as error:
-        shown = names.without_password(tracking)
+        shown = without_password(tracking)
         raise RuntimeError(
             f"MLflow at {shown} failed ({names.why(error)}): look at it, then try again"
         ) from error
@@ -143,7 +144,9 @@ def find_study(client: "MlflowClient", name: str) -> Found:
         Mistake: there is none of it, or there are several of one name.
     """
     if not _NAME.fullmatch(name):
-        raise Mistake(f"{name!r} is no study: give its name (letters, digits, '.', '_', '-') or its uuid")
+        raise Mistake(
+            f"{shown(name)} is no study: give its name (letters, digits, '.', '_', '-') or its uuid"
+        )
     runs: list[Run] = []
     for tag in (names.STUDY, names.STUDY_UUID):
         query = f"tags.{names.ROLE} = '{names.STUDY_ROLE}' AND tags.{tag} = '{name}'"
@@ -191,11 +194,8 @@ def _kept(name: str, root: Path) -> str | None:
         return None
     near = root / name / names.SPEC_FILE
     for file in [near] if near.is_file() else sorted(root.glob(f"*/{names.SPEC_FILE}")):
-        try:
-            spec = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if isinstance(spec, dict) and (file == near or spec.get("uuid") == name) and spec.get("tracking"):
+        spec = kept(file)
+        if (file == near or spec.get("uuid") == name) and isinstance(spec.get("tracking"), str):
             return str(spec["tracking"])
     return None
 
@@ -204,7 +204,7 @@ def _unknown(client: "MlflowClient", name: str) -> str:
     there = names.search(client, f"tags.{names.ROLE} = '{names.STUDY_ROLE}'", most=1000)
     known = sorted({run.data.tags[names.STUDY] for run in there})
     listed = ", ".join(known[:_SHOWN_STUDIES]) + (", …" if len(known) > _SHOWN_STUDIES else "")
-    where = names.without_password(client.tracking_uri)
+    where = without_password(client.tracking_uri)
     told = f"no study {name!r} in MLflow at {where}: there is {listed or 'none'}"
     return f"{told}; --tracking and --root say where to look"
 
@@ -222,7 +222,7 @@ def _ranked(study: Found, n: int, where: str | None) -> list[dict[str, Any]]:
     except MlflowException as error:
         if where and error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
             raise Mistake(
-                f"--where is {where!r}, which is no MLflow filter ({names.why(error)}): "
+                f"--where is {shown(where)}, which is no MLflow filter ({names.why(error)}): "
                 f"write for example {_EXAMPLE}"
             ) from error
         raise

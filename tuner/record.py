@@ -34,6 +34,7 @@ from tuner.checks import (
 )
 from tuner.rows import EVALUATION, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
+from tuner.secrets import without_password
 from tuner.spec import StudySpec
 from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
 from tuner.tracking import why
@@ -261,8 +262,8 @@ class Record:
         return row.failures
 
     def fail(self, role: str, number: int, reason: str) -> str:
-        """End a trial as FAILED, with a reason that a person can read."""
-        return self._finish(role, number, TrialState.FAIL, reason=reason)
+        """End a trial as FAILED, with a reason that a person can read; passwords are left out of it."""
+        return self._finish(role, number, TrialState.FAIL, reason=without_password(reason))
 
     def exhausted(self, role: str, number: int) -> str:
         """End a trial that found too little memory: PRUNED, as a divergence is, so the sampler learns."""

@@ -105,7 +105,7 @@ class Budget(Frozen):
             reduction = values.get("reduction", fields["reduction"].default)
             if (
                 isinstance(steps, int)
-                and steps < 10**9
+                and 0 < steps < 10**9
                 and isinstance(reduction, int | float)
                 and 2 <= reduction <= 100
             ):

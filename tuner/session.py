@@ -9,7 +9,7 @@ import click
 
 from trainers.settings import Mistake
 from tuner.called import DEFAULT_ROOT, Commands, program
-from tuner.tracking import without_password
+from tuner.secrets import without_password
 
 
 @dataclass

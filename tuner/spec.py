@@ -25,14 +25,24 @@ from trainers.tasks import (
     sites_of,
 )
 from tuner.sampling import check_sampler
+from tuner.secrets import refuse_password
 from tuner.sections import AS_WRITTEN, REGULARIZERS_KEY, Budget, Resources, Search, Space, Stall, Whole
 from tuner.spec_file import apply_overrides, plain, read_source, seconds
 
 COMPARED = ("task", "plan", "space", "search", "budget")  # what makes two specs the same study
 
 
+def is_name(value: object) -> bool:
+    """Whether it may name a study, and so a folder below ROOT and nothing else.
+
+    >>> is_name("dip-denoise"), is_name(".."), is_name("a/b")
+    (True, False, False)
+    """
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None
+
+
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+    if not isinstance(value, str) or not is_name(value):
         raise ValueError(
             "it must be a name, not a path: letters, digits, '.', '_' and '-', at most 100, "
             "a letter or digit first"
@@ -96,13 +106,15 @@ class StudySpec(Frozen):
     @model_validator(mode="after")
     def _checked(self) -> StudySpec:
         """The plan and the extras must suit the task before anything is started."""
+        for key in ("tracking", "database", "storage"):
+            refuse_password(key, getattr(self, key))
         if self.checkpoint_every is None:
             raise Mistake(
                 "checkpoint_every is None, but a training must be saved now and then: write for example 5m"
             )
         if self.database is not None and "://" not in self.database:
             raise Mistake(
-                f"database is {self.database!r}, but it must be an address such as postgresql://host/name"
+                f"database is {shown(self.database)}, but it must be an address such as postgresql://host/name"
             )
         check_sampler(self.search.sampler, static=True)
         self.plan_with({}, {})

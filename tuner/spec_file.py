@@ -32,7 +32,7 @@ def seconds(value: object) -> float:
     length = math.nan
     if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value)):
         length = float(found[1]) * _UNITS[found[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value <= sys.float_info.max:
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
         length = float(value)
     if not 0 < length < math.inf:
         raise ValueError("it must be a positive number of seconds, or as 90s, 30m, 2h")
@@ -78,6 +78,14 @@ def _missing(source: str | Path) -> Mistake:
         except Mistake as error:
             return Mistake(f"{text!r} is no file here, and {error}")
     return Mistake(f"{text!r} does not exist: name a YAML file, or a preset ({', '.join(preset_names())})")
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """What a study's own copy of its spec says; nothing where it is not there or cannot be read."""
+    try:
+        return read_source(path) if path.is_file() else {}
+    except Mistake:
+        return {}
 
 
 def parse_mapping(text: str, where: str) -> dict[str, Any]:
@@ -126,19 +134,21 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
         key, equals, text = override.partition("=")
         parts = key.strip().split(".")
         if not equals or not all(parts):
-            raise Mistake(f"--set {override!r} is not key=value: write for example --set budget.trials=8")
+            raise Mistake(
+                f"--set {shown(override)} is not key=value: write for example --set budget.trials=8"
+            )
         section = content
         for depth, part in enumerate(parts[:-1], start=1):
             if section.get(part) is None:
                 section[part] = {}
             if not isinstance(section[part], dict):
-                above = ".".join(parts[:depth])
+                above = shown(".".join(parts[:depth]))[1:-1]
                 raise Mistake(
-                    f"--set {override!r} reaches below {above}, which is {shown(section[part])} "
+                    f"--set {shown(override)} reaches below {above}, which is {shown(section[part])} "
                     f"and has no keys: set {above} itself"
                 )
             section = section[part]
-        section[parts[-1]] = parse(text, f"--set {override!r}")
+        section[parts[-1]] = parse(text, f"--set {shown(override)}")
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -176,6 +186,8 @@ class _Loader(yaml.SafeLoader):
             raise Mistake(
                 f"{self.where}, line {line}: the tag {event.tag} is not read here; write a plain value"
             )
+        if "\0" in (getattr(event, "value", None) or ""):
+            raise Mistake(f"{self.where}, line {line}: a text holds the character \\0, which no name has")
         if self._depth >= DEEPEST:
             raise Mistake(f"{self.where}, line {line}: nested deeper than {DEEPEST} levels; no study is")
         self._depth += 1

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -15,7 +16,9 @@ from uuid import uuid4
 
 import fsspec
 
-from tuner.tracking import CHECKPOINT_FILE, why, without_password
+from trainers.settings import Mistake
+from tuner.secrets import without_password
+from tuner.tracking import CHECKPOINT_FILE, why
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
@@ -50,7 +53,14 @@ def place(storage: str | None, folder: Path, uuid: str) -> str:
     """Where a study's trials lie: in its own folder, or in one of their own below the spec's `storage`.
 
     `folder` is ROOT/NAME. A storage may be shared by studies, and by other things.
+
+    Raises:
+        Mistake: the uuid, which comes out of a file, would lead to another place.
     """
+    if not re.fullmatch(r"[A-Za-z0-9-]+", uuid):
+        raise Mistake(
+            f"the uuid of study {folder.name!r} is {uuid[:80]!r}, but it must be letters and digits alone"
+        )
     return str(folder / "trials") if storage is None else f"{storage.rstrip('/')}/{folder.name}-{uuid[:8]}"
 
 

@@ -6,6 +6,8 @@
 """
 
 import contextlib
+import os
+import shlex
 import shutil
 import statistics
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.ranges import shown
 from trainers.settings import Mistake
 from tuner import shared
 from tuner import tracking as tracking_
@@ -34,7 +37,7 @@ from tuner.pairs import confirmations, missing_members, winners
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.sections import Resources
-from tuner.spec import StudySpec, freeze, load_spec
+from tuner.spec import StudySpec, freeze, is_name, load_spec
 from tuner.standing import is_done
 from tuner.states import COMPLETE, RUNNING
 from tuner.storage import LOG, Storage, place, temporary
@@ -227,7 +230,7 @@ class Study:
         known = [row.label for row in self.record.rows()]
         if label not in known:
             raise Mistake(
-                f"study {self.name!r} has no trial {label!r}: it has {', '.join(known) or 'none yet'}"
+                f"study {self.name!r} has no trial {shown(label)}: it has {', '.join(known) or 'none yet'}"
             )
         folder = self.storage.open(label)
         try:
@@ -240,8 +243,13 @@ class Study:
         """Remove the study: its folder, its trials, its record; its MLflow runs are marked as deleted.
 
         Raises:
-            Mistake: another process runs it.
+            Mistake: another process runs it, or its folder is a link, below which something else may lie.
         """
+        if self.folder.is_symlink():
+            raise Mistake(
+                f"{str(self.folder)!r} is a link: delete the study where it lies, with --root "
+                f"{shlex.quote(str(self.folder.resolve().parent))}, and then the link"
+            )
         with StudyLock(self.folder), self._held() as self.record:
             tracking_.delete_runs(self.tracking, self.uuid)
             self.storage.delete()
@@ -403,18 +411,20 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
         Mistake: there is none of that name; the sentence lists those that are there.
     """
     folder = Path(root) / name
-    if folder.parent != Path(root) or not (folder / SPEC).is_file():
-        wanted = load_spec(name) if Path(name).is_file() else None
+    if not is_name(name) or not (folder / SPEC).is_file():
+        wanted = load_spec(name) if os.path.isfile(name) else None
         folder = Path(root) / (wanted.name if wanted else name)
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
-        if (folder / DATABASE).exists():
+        if is_name(folder.name) and (folder / DATABASE).exists():
             raise Mistake(
                 f"study {folder.name!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
                 "study's own spec writes it anew"
             )
         known = ", ".join(studies(root)) or "none"
-        raise Mistake(f"no study {folder.name!r} under {str(root)!r}: there is {known}")
+        raise Mistake(
+            f"no study {shown(wanted.name if wanted else name)} under {str(root)!r}: there is {known}"
+        )
     try:
         spec = load_spec(folder / SPEC)
     except Mistake as error:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.tracking import reason, why, without_password
+from tuner.secrets import without_password
+from tuner.tracking import reason, why
 
 if TYPE_CHECKING:
     from tuner.projection import Projection

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from trainers.settings import Mistake
+from tuner.secrets import without_password
 from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 if TYPE_CHECKING:
@@ -74,17 +75,6 @@ def resolve_tracking(flag: str | None, spec: Any, root: str | os.PathLike[str]) 
             "https://, sqlite:/// or postgresql://, for example http://127.0.0.1:5000 or sqlite:///studies/mlflow.db"
         )
     return wanted
-
-
-def without_password(text: str) -> str:
-    """Leave the user and password of addresses out of a text.
-
-    >>> without_password("no answer from https://me:secret@host:5000/x")
-    'no answer from https://host:5000/x'
-    """
-    text = re.sub(r"((?:postgresql|mysql|mssql)[\w+]*://)\S*@", r"\1", text)
-    text = re.sub(r"(://)[^/\s]*@", r"\1", text)
-    return re.sub(r"(?i)((?:password|token|secret)=)[^&\s]+", r"\1…", text)
 
 
 def check(tracking: str) -> None:

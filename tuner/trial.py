@@ -1,6 +1,7 @@
 """What a worker does: train trials and report each evaluation. It knows no study and no database."""
 
 import contextlib
+import io
 import json
 import logging
 import operator
@@ -26,10 +27,11 @@ from trainers.tasks import TASKS, find_task, make_plan
 from tuner import shared
 from tuner.ending import Call
 from tuner.nodes import differences, versions
+from tuner.secrets import without_password
 from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on
-from tuner.tracking import CHECKPOINT_FILE, why, without_password
+from tuner.tracking import CHECKPOINT_FILE, why
 from tuner.watch import Watch
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class OpenTrial:
             self._folder = self._storage.open(label)
             damage = _set_aside_damage(self._folder)
             self.afresh = _begins_again(self._folder)
-            self._log = (self._folder / LOG).open("a", buffering=1, encoding="utf-8")
+            self._log = _Log((self._folder / LOG).open("ab"), encoding="utf-8", line_buffering=True)
             if damage is not None:
                 print(damage, file=self._log)
         self._mirror = self._storage.mirror(label, self._folder)
@@ -130,9 +132,10 @@ class OpenTrial:
                 traceback.print_exc()
             fault = fault_of_machine(error)
             if fault is not None:
+                fault = type(fault)(without_password(str(fault)))
                 raise fault from None  # the error itself may hold tensors, or not survive the way
             named = f"{type(error).__name__}: {error}".removesuffix(": ")
-            return {"fault": str(error) if isinstance(error, Mistake) else named}
+            return {"fault": without_password(str(error) if isinstance(error, Mistake) else named)}
 
     def _trained(self) -> dict[str, Any]:
         self._watch.goes_on()
@@ -168,6 +171,14 @@ class OpenTrial:
             self._log.close()
         self._mirror.close()
         self._storage.close(self._folder)
+
+
+class _Log(io.TextIOWrapper):
+    """A trial's log, which people send around: without the passwords in what is written to it."""
+
+    def write(self, text: str) -> int:
+        """Write the text but for its passwords."""
+        return super().write(without_password(text))
 
 
 class TrialActor(tune.Trainable):

@@ -1,10 +1,14 @@
 """A checkpoint is whole or not there, and a damaged one ends in a sentence."""
 
+import hashlib
+import io
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +170,86 @@ def test_a_damaged_file_is_set_aside_and_a_whole_one_is_left(tmp_path: Path) -> 
         assert told is not None and told.startswith(f"the checkpoint {path} is damaged (")
         assert checkpoint.load(tmp_path) is None
         assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(f".{FILE}-damaged", content)]
+
+
+def test_every_truncation_and_every_flipped_byte_is_found(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, {"step": 3, "weights": torch.arange(4.0)})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(RuntimeError, match="is damaged"):
+            checkpoint.load(tmp_path)
+    for place in range(len(whole)):
+        others = (
+            (0xFF, 0x20) if place < 110 else (0xFF,)
+        )  # the latter turns a letter's case, in the checksum too
+        for other in (whole[place] ^ mask for mask in others):
+            path.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
+            with pytest.raises(RuntimeError, match="is damaged"):
+                checkpoint.load(tmp_path)
+
+
+def test_bytes_that_follow_are_found(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, STATE)
+    for more in (b"\0", b"\n", path.read_bytes()):
+        path.write_bytes(checkpoint.save(tmp_path, STATE).read_bytes() + more)
+        with pytest.raises(RuntimeError, match="its checksum is wrong"):
+            checkpoint.load(tmp_path)
+
+
+def signed(folder: Path, body: bytes) -> None:
+    """Write a checkpoint whose checksum is right, whatever it holds."""
+    header = f"sparsity-tuner checkpoint 1 sha256 {hashlib.sha256(body).hexdigest()}\n"
+    (folder / FILE).write_bytes(header.encode() + body)
+
+
+def test_a_checksum_that_is_right_makes_no_code_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = io.BytesIO()
+    torch.save({"step": Runs()}, archive)
+    legacy = io.BytesIO()
+    torch.save({"step": Runs()}, legacy, _use_new_zipfile_serialization=False)
+    for body in (
+        archive.getvalue(),
+        legacy.getvalue(),
+        pickle.dumps(Runs()),
+        pickle.dumps({"step": Runs()}),
+        b"",
+    ):
+        signed(tmp_path, body)
+        with pytest.raises(RuntimeError, match=r"is damaged \(torch cannot read it: \w+\): remove that file"):
+            checkpoint.load(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def rewritten(body: bytes, change: Callable[[zipfile.ZipInfo, bytes], bytes], compression: int) -> bytes:
+    """A checkpoint's archive with other content in its files."""
+    given, made = zipfile.ZipFile(io.BytesIO(body)), io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        for one in given.infolist():
+            archive.writestr(one.filename, change(one, given.read(one)))
+    return made.getvalue()
+
+
+def test_a_small_file_that_unfolds_into_a_large_one_is_refused(tmp_path: Path) -> None:
+    """Ours are stored as they are; one that is packed could hold gigabytes of zeros."""
+    saved = io.BytesIO()
+    torch.save({"weights": torch.zeros(100_000)}, saved)
+    signed(tmp_path, rewritten(saved.getvalue(), lambda one, content: content, zipfile.ZIP_DEFLATED))
+    with pytest.raises(RuntimeError, match=r"is damaged \(torch cannot read it: BadZipFile"):
+        checkpoint.load(tmp_path)
+    signed(tmp_path, rewritten(saved.getvalue(), lambda one, content: content, zipfile.ZIP_STORED))
+    assert torch.equal((checkpoint.load(tmp_path) or {})["weights"], torch.zeros(100_000))
+
+
+def test_a_tensor_larger_than_what_is_there_is_refused(tmp_path: Path) -> None:
+    saved = io.BytesIO()
+    torch.save({"weights": torch.zeros(7)}, saved)
+
+    def larger(one: zipfile.ZipInfo, content: bytes) -> bytes:
+        """Seven entries, as the pickle has them three times, become 2⁴⁰."""
+        return content.replace(b"K\x07", b"\x8a\x06\x00\x00\x00\x00\x00\x01")
+
+    signed(tmp_path, rewritten(saved.getvalue(), larger, zipfile.ZIP_STORED))
+    with pytest.raises(RuntimeError, match="is damaged"):
+        checkpoint.load(tmp_path)

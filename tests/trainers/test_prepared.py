@@ -291,3 +291,15 @@ def test_one_that_is_killed_while_it_makes_stands_in_nobodys_way(tmp_path: Path,
     assert makers(tmp_path / "log", "die", 1)[0][0] == -signal.SIGKILL
     assert files(place) == []
     assert makers(tmp_path / "log", "return", 1)[0][0] == 0
+
+
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number: no HOME, and no line in /etc/passwd either."""
+    for name in ("HOME", PLACE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(Mistake, match=f"no home folder to keep files in: name a folder with {PLACE}"):
+        folder()
+    monkeypatch.setenv(PLACE, "~/x")
+    with pytest.raises(Mistake, match="it must be a whole path"):
+        folder()

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from settings_files import FULL, minimal, sentence, values, written
+from torch import nn
 
-from trainers.settings import Mistake, load, write
+from trainers.settings import L0, L1, Mistake, SettingsFile, load, to_json, write
+from trainers.sparsity import attach
 
 NOT_JSON = "is cut off or not JSON"
 BAD: dict[str, tuple[object, str]] = {
@@ -154,3 +156,63 @@ def test_what_is_no_text_file_is_a_mistake(tmp_path: Path) -> None:
         with pytest.raises(Mistake, match=told) as mistake:
             load(path)
         assert "\n" not in str(mistake.value)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(min_value=0), st.integers(1, 255), st.integers(0, 2))
+def test_a_file_with_a_byte_changed_is_read_as_it_stands_or_a_mistake(
+    tmp_path_factory: pytest.TempPathFactory, place: int, mask: int, way: int
+) -> None:
+    """Flipped, left out or doubled: what is read is what another reader of JSON finds there."""
+    path = tmp_path_factory.mktemp("changed") / "s.json"
+    write(path, FULL)
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    content[place : place + 1] = (bytes([content[place] ^ mask]), b"", bytes([content[place]] * 2))[way]
+    path.write_bytes(content)
+    try:
+        found = load(path)
+    except Mistake as mistake:
+        assert "\n" not in str(mistake)
+        return
+    stands = json.loads(content)
+    assert {site: to_json(one) for site, one in found.items()} == {
+        site: {key: value for key, value in entry.items() if key != "of"}
+        for site, entry in stands.pop("sites").items()
+    }
+    assert {key: getattr(found, key) for key in stands} == stands
+    write(path, found)
+    assert load(path) == found
+
+
+def test_what_is_nested_too_deeply_to_be_written_again_is_not_read(tmp_path: Path) -> None:
+    def nested(levels: int) -> Path:
+        plan = '{"a": ' * levels + "1" + "}" * levels
+        return written(tmp_path, f'{{"schema": 1, "sites": {{}}, "plan": {plan}}}')
+
+    write(nested(60), load(nested(60)))
+    for levels in (70, 300, 900, 5000):
+        with pytest.raises(Mistake, match="nested too deeply"):
+            load(nested(levels))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(min_value=0), st.integers(1, 255))
+def test_attach_takes_a_damaged_file_as_load_does(
+    tmp_path_factory: pytest.TempPathFactory, place: int, mask: int
+) -> None:
+    path = tmp_path_factory.mktemp("attached") / "s.json"
+    write(path, SettingsFile(sites={"0": L0(0.5), "2": L1(0.01)}, of={"0": 36}))
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= mask
+    path.write_bytes(content)
+    network = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), nn.ReLU())
+    try:
+        attach(network, path)
+    except Mistake as mistake:
+        assert "\n" not in str(mistake)
+        assert not any(module._forward_hooks for module in network)  # nothing of it is left behind
+        return
+    found = load(path)  # and not one that it would refuse
+    assert set(found) <= {"0", "1", "2"}
+    assert sum(len(module._forward_hooks) for module in network) == len(found)

@@ -168,6 +168,26 @@ def test_the_folder_of_another_plan_or_seed_is_refused(
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
 
 
+@pytest.mark.parametrize("key", ["plan", "seed", "step", "evaluation", "training"])
+@pytest.mark.parametrize("value", [..., None, "{", -1, 10**9, 2.5, [], {}, {"step": 1}])
+def test_a_whole_file_that_holds_something_else_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    plan = small_dip(evaluate_at=(2, 4))
+    list(run(Counts(), plan=plan, seed=0, folder=tmp_path))
+    state: dict[str, Any] = checkpoint.load(tmp_path) or {}
+    if value is ...:
+        del state[key]
+    elif (key, value) == ("evaluation", None):
+        return  # of a checkpoint between two evaluations
+    else:
+        state[key] = value
+    checkpoint.save(tmp_path, state)
+    with pytest.raises(
+        (RuntimeError, Mistake), match=r"no state of Counts|belongs to another training"
+    ) as told:
+        list(run(Counts(), plan=plan, seed=0, folder=tmp_path))
+    assert str(tmp_path) in str(told.value)
+
+
 def test_how_often_it_saves_is_no_part_of_what_a_checkpoint_belongs_to(tmp_path: Path) -> None:
     first = list(run(Counts(), plan=small_dip(), seed=0, folder=tmp_path))
     again = list(run(Counts(), plan=small_dip(checkpoint_every=7.0), seed=0, folder=tmp_path))

@@ -6,17 +6,22 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from command_line import Shell, printed
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_
+from hypothesis import strategies as st
 
 from trainers import settings
 from tuner.cli import plain_warnings, sentence
@@ -419,3 +424,115 @@ def test_a_study_of_which_every_trial_failed_says_where_to_look_and_has_status_1
     (line,) = [line.partition(":")[2].strip() for line in out.splitlines() if line.startswith("What a trial")]
     assert "the training broke" in shell.fine(*shlex.split(line)[1:])
     assert "is not tried again: mend what failed, and begin anew with --name, or after" in out
+
+
+# names, files and folders from elsewhere
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghij")
+)
+HOSTILE = {
+    "bomb": f"{BOMB}tracking: *j\n".encode(),
+    "deep": b"tracking: " + b"[" * 3000,
+    "code": b"!!python/object/apply:os.mkdir [ran]",
+    "binary": bytes(range(256)),
+    "empty": b"",
+    "elsewhere": b"{name: ../elsewhere, task: 'analytic:TASK', uuid: u}",
+}
+NAMES = (
+    "..", ".", "", "../trap", "../../trap", "/", "/etc", "a/b", "a" * 101, "x" * 300, "x" * 5000,
+    "a\0b", "a\nb",
+    "é", "\u202e", "\udcff", "~", "--", "*", "'", "file", "file/x", "../studies/bomb", *HOSTILE,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hostile(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root full of traps, below a folder that looks like a study itself."""
+    above = tmp_path_factory.mktemp("hostile")
+    root = above / "studies"
+    for name, content in HOSTILE.items():
+        (root / name).mkdir(parents=True)
+        (root / name / "spec.yaml").write_bytes(content)
+    for trap in (above, above / "trap"):
+        trap.mkdir(exist_ok=True)
+        (trap / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"name": trap.name, "uuid": "u"}))
+    (root / "file").write_text("x")
+    shutil.copyfile(empty_store, root / "mlflow.db")
+    return root
+
+
+@pytest.mark.parametrize("command", ["resume", "best", "export", "logs", "delete", "sync", "confirm"])
+def test_no_name_leaves_the_root_or_makes_the_program_stumble(
+    shell: Shell, hostile: Path, command: str
+) -> None:
+    before = sorted(hostile.parent.rglob("*"))
+    for name in NAMES:
+        told = shell.mistake(
+            command, "--root", str(hostile), "--", name, *(["7"] if command == "logs" else [])
+        )
+        assert "unforeseen" not in told and len(told) < 2500 and told.isprintable(), name
+    assert sorted(hostile.parent.rglob("*")) == before
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_a_list_of_traps_says_of_each_what_it_is(shell: Shell, hostile: Path) -> None:
+    listed = shell.fine("list", "--root", str(hostile)).splitlines()
+    assert {line.split()[0] for line in listed[1:]} == set(HOSTILE)
+    assert "aliases are not read here" in "".join(listed) and "analytic" not in "".join(listed)
+
+
+@pytest.mark.usefixtures("local_ray")
+@settings_(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(max_size=30),
+    key=st.sampled_from(["--set", "--name", "--time", "--trials", "--address", "-n"]),
+)
+def test_any_text_for_an_option_is_taken_or_one_sentence(shell: Shell, text: str, key: str) -> None:
+    write(shell.folder, tracking="nonsense")  # a study that is refused at last, whatever else it is
+    words = ("best", "x", "-n", text) if key == "-n" else ("search", "study.yaml", f"{key}={text}")
+    if key == "--set":
+        words = ("search", "study.yaml", "--set", f"plan.image={text}", "--set", text)
+    assert "unforeseen" not in shell.mistake(*words)
+    assert [path.name for path in shell.folder.iterdir()] == ["study.yaml"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_root_or_a_study_that_cannot_be_written_is_one_sentence(shell: Shell) -> None:
+    write(shell.folder)
+    (shell.folder / "studies").mkdir()
+    for file in ("file", "studies/study"):
+        (shell.folder / file).write_text("x")
+    for root in ("studies", "file", "/proc/none", "/sys", "x" * 300):
+        told = shell.mistake("search", "study.yaml", "--root", root, status=1)
+        assert "cannot be written and read" in told or "cannot be used" in told
+        for words in (("list",), ("best", "study"), ("resume", "study")):
+            _, out, err = shell.run(*words, "--root", root)
+            assert len((out + err).splitlines()) == 1 and "unforeseen" not in err, (root, words)
+    assert (shell.folder / "studies" / "study").read_text() == "x"
+
+
+def test_a_study_that_is_a_link_is_read_and_not_deleted(studied: Studied, shell: Shell) -> None:
+    root = shell.folder / "other"
+    root.mkdir()
+    (root / "study").symlink_to(studied.root / "study")
+    assert "step 30: " in shell.fine("logs", "study", "0", "--root", str(root))
+    told = shell.mistake("delete", "study", "--root", str(root))
+    assert "is a link: delete the study where it lies, with --root " in told and str(studied.root) in told
+    assert (studied.root / "study" / "study.db").is_file()
+
+
+def test_a_package_is_put_into_any_folder_but_over_no_file(studied: Studied, shell: Shell) -> None:
+    (shell.folder / "file").write_text("x")
+    for place in ("file", "file/below", "/proc/none/x", "x" * 300):
+        got, _, err = shell.run(*studied.words("export", "study", "-o", "mine.json", "--package", place))
+        assert got in (1, 2) and "unforeseen" not in err and len(err.splitlines()) == 1, (place, err)
+        assert not (shell.folder / "mine.json").exists()
+    (shell.folder / "kept").mkdir()
+    (shell.folder / "kept" / "other.py").write_text("x")
+    (shell.folder / "link").symlink_to("kept")
+    for place in ("kept", "link", ".", "kept/../kept"):
+        shell.fine(*studied.words("export", "study", "-o", "mine.json", "--package", place))
+    assert (shell.folder / "kept" / "other.py").read_text() == "x" and (
+        shell.folder / "sparsity.py"
+    ).is_file()

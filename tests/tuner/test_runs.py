@@ -68,3 +68,13 @@ def test_names_that_mlflow_takes(client: MlflowClient, found: Found) -> None:
         client.log_metric(found.info.run_id, safe(name), 1.0)
     assert len(client.get_run(found.info.run_id).data.metrics) == 6
     assert doctest.testmod(runs).failed == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["../up0.keep", "a//b.keep", "a/./b", "..", "a/../b.k", "/etc/x", "a/", "layers/up0.keep"]
+)
+def test_mlflow_takes_the_name_of_every_site(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    _validate_metric_name(safe(name))
+    assert safe(safe(name)) == safe(name)

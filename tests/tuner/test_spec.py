@@ -257,3 +257,26 @@ def test_a_task_of_the_users_own_is_found_by_its_module() -> None:
 
 def test_the_example_of_the_docstring_runs() -> None:
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("budget.steps", "-1" + "0" * 400, r"budget.steps is -1000\d*\.\.\., but it must be greater"),
+        ("time", "-1" + "0" * 400, r"time is -1000\d*\.\.\., but it must be a positive number"),
+        ("plan.size", "1000000", "plan.size is 1000000, but it must be less than or equal to 4096"),
+        ("plan.image", "x" * 5000, "image is 'x+', but there is no such file"),
+        ("plan.image", "~nobody-has-this-name/x.png", "image is '~nobody.*', but there is no such file"),
+        ("database", "x" * 5000, r"database is 'x+\.\.\.x+', but it must be an address"),
+    ],
+)
+def test_a_value_that_no_machine_can_hold_is_one_sentence(key: str, value: str, sentence: str) -> None:
+    with pytest.raises(Mistake, match=sentence) as told:
+        freeze(load_spec("dip-denoise", overrides=[f"{key}={value}"]))
+    assert "\n" not in str(told.value)
+
+
+def test_a_key_that_is_no_word_is_quoted() -> None:
+    with pytest.raises(Mistake, match=r"^'pl\\nan' is not a known key; did you mean plan") as told:
+        load_spec({"name": "x", "pl\nan": {}})
+    assert "\n" not in str(told.value)

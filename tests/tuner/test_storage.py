@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from small_disk import fill, small_disk
 
-from tuner.storage import Storage
+from trainers.settings import Mistake
+from tuner.storage import Storage, place
 
 
 @pytest.fixture(params=["path", "address"])
@@ -202,3 +203,11 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space left"):
             storage.write("mark", bytes(2**20))
         assert storage.read("mark") == b"old" and set(storage.names("")) == {"mark", "filler"}
+
+
+@pytest.mark.parametrize("uuid", ["/../..", "..", "", "a/b"])
+def test_a_uuid_out_of_a_file_leads_to_no_other_place(tmp_path: Path, uuid: str) -> None:
+    with pytest.raises(
+        Mistake, match=r"the uuid of study 'mine' is .*, but it must be letters and digits alone"
+    ):
+        place("s3://bucket", tmp_path / "mine", uuid)

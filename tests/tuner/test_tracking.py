@@ -13,7 +13,8 @@ from tracked import Server, free_port, python
 
 from trainers.settings import Mistake
 from tuner import tracking
-from tuner.tracking import check, delete_runs, resolve_tracking, without_password
+from tuner.secrets import without_password
+from tuner.tracking import check, delete_runs, resolve_tracking
 
 SPEC = SimpleNamespace(tracking="http://spec:1")
 ENVIRONMENT = "http://environment:1"
