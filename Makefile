@@ -3,7 +3,7 @@
 
 .ONESHELL:
 .SHELLFLAGS := -ec
-.PHONY: install search test test-slow test-gpu check
+.PHONY: install search test test-slow test-gpu chaos check
 
 BIN := .venv/bin
 NEED_GB := 10
@@ -30,6 +30,10 @@ test-slow: .venv/installed
 
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu
+
+# Hours; in parts: what .chaos/ledger.jsonl holds counts. `make chaos CHAOS_TIMES=100` goes on further.
+chaos: .venv/installed
+	$(BIN)/python -m pytest -m chaos -s tests/chaos
 
 check: .venv/installed
 	@set -x
