@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainers.plan import Plan
-from trainers.settings import L1
 from trainers.tasks import Task
 from trainers.training import Evaluation
 
@@ -29,7 +28,7 @@ ADDRESSES = (
 
 
 def train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = None) -> Iterator[Evaluation]:
-    """Say all of them; a training with settings then raises with them (L1: as a fault of the machine)."""
+    """Say all of them; then raise, with settings as the machine's fault, with an odd seed as the plan's."""
     told = " and ".join(
         (*ADDRESSES, *(os.environ[name] for name in SECRETS if name != "MLFLOW_TRACKING_USERNAME"))
     )
@@ -40,7 +39,9 @@ def train(plan: Plan, *, seed: int, device: str = "cpu", folder: Path | None = N
     for step in plan.evaluate_at:
         yield Evaluation(step, {"score": float(step)})
         if plan.settings:
-            raise (OSError if isinstance(plan.settings["up0"], L1) else ValueError)(f"no answer from {told}")
+            raise OSError(f"no answer from {told}")
+        if seed % 2:
+            raise ValueError(f"no answer from {told}")
 
 
 TASK = Task("leaking", "score", "maximize", train, sites={"up0": (8, 8, 8)})

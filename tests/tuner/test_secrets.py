@@ -26,7 +26,7 @@ from tuner.study import open_study
 SPEC: dict[str, Any] = {
     "name": "study",
     "task": "leaking:TASK",
-    "budget": {"trials": 3, "steps": 9, "grace": 3, "baseline_seeds": 1},
+    "budget": {"trials": 1, "steps": 9, "grace": 3, "baseline_seeds": 2},
     "retries": 0,
     "resources": {"concurrent": 1},
 }
@@ -114,8 +114,9 @@ def test_a_study_whose_trainings_tell_them_all_keeps_none(tmp_path: Path, shell:
     assert done.returncode == 1 and "no answer from http://127.0.0.1:9 and" in done.stdout, done
     assert "SECRET" not in done.stdout + done.stderr
     assert searched(tmp_path) == []
-    rows = open_study("study", root=tmp_path / "studies").record.rows("proposal")
-    assert {str(row.reason).partition(":")[0] for row in rows} == {"OSError", "ValueError"}
+    rows = open_study("study", root=tmp_path / "studies").record.rows()
+    reasons = {row.label: str(row.reason).partition(":")[0] for row in rows}
+    assert reasons == {"0": "OSError", "baseline:0": "None", "baseline:1": "ValueError"}
     log = shell.fine("logs", "study", "0")
     assert log.count("127.0.0.1:9 and") >= 5  # printed twice, logged, warned, raised
     for words in (("best", "study"), ("list",), ("sync", "study"), ("logs", "study", "baseline:0")):

@@ -39,9 +39,11 @@ def opened(folder: Path, how: str) -> Iterator[OpenTrial]:
     plan = {"options": {"how": how}, "evaluate_at": [30, 90]}
     job = {"label": "0", "seed": 3, "task": "broken:TASK", "plan": plan, "storage": str(folder)}
     trial = OpenTrial(job | {"cpu": 1, "gpu": 0, "path": []})
-    assert trial.step()["step"] == 30
-    yield trial
-    trial.close()
+    try:
+        assert trial.step()["step"] == 30
+        yield trial
+    finally:
+        trial.close()  # also after an error, or a file of it stays open until Python collects it
 
 
 @pytest.mark.parametrize(
