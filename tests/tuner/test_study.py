@@ -194,7 +194,7 @@ def test_the_ray_client_is_refused_with_the_way_that_works(tmp_path: Path) -> No
 @pytest.mark.parametrize("left", [None, b"", b"name: [study", b"name: study\n\x00\xff"])
 def test_a_lost_or_damaged_spec_is_written_anew_by_search(tmp_path: Path, left: bytes | None) -> None:
     study = run(spec(), root=tmp_path)
-    file, rows = study.folder / "spec.yaml", study.record.rows()
+    file, rows = study.folder / "spec.yaml", open_study("study", root=tmp_path).record.rows()
     whole = file.read_bytes()
     file.unlink()
     if left is not None:
