@@ -416,7 +416,7 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
         folder = Path(root) / (wanted.name if wanted else name)
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
-        if folder.parent == Path(root) and (folder / DATABASE).exists():
+        if folder.parent == Path(root) and is_name(folder.name) and (folder / DATABASE).exists():
             raise Mistake(
                 f"study {folder.name!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
                 "study's own spec writes it anew"
