@@ -15,6 +15,7 @@ from trainers.frechet import FeatureStatistics, frechet_distance, kernel_distanc
 from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
 from trainers.prepared import Arrays, made_once, versions
 from trainers.settings import Mistake
+from trainers.training import after_each
 
 if TYPE_CHECKING:
     from trainers.datasets import Dataset
@@ -94,6 +95,7 @@ def measure(scores: Sequence[Score], images: Iterable[Tensor]) -> dict[str, floa
     for batch in images:
         for one in gathered:
             one.add(batch)
+        after_each.get()()  # it is alive, however many pictures there are
     return {name: value for one in gathered for name, value in one.distances().items()}
 
 

@@ -22,7 +22,7 @@ Metrics = dict[str, float]
 Pictures = dict[str, NDArray[np.uint8]]
 
 # Whoever iterates over `run` may set it: called when that begins and after each step and each evaluation, it
-# says whether to save and end.
+# says whether to save and end. A long evaluation calls it on the way, to be known to be alive.
 after_each: ContextVar[Callable[[], bool]] = ContextVar("after_each", default=lambda: False)
 
 

@@ -1,11 +1,16 @@
 """Files that are whole or not there: written under another name, flushed, and renamed."""
 
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+_TEMPORARY = re.compile(r"-\d+-[0-9a-f]{32}\Z")  # ends the names that `written_whole` gives
+_HOUR = 3600.0  # seconds
 
 
 @contextmanager
@@ -28,6 +33,17 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
     _flush_folder(target.parent)
+
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Remove from a folder what `written_whole` left there when its process was killed.
+
+    What was written to in the last hour stays: a process of another machine may be at it.
+    """
+    for path in Path(folder).glob(".*"):
+        with suppress(OSError):
+            if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime > _HOUR:
+                path.unlink()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -95,7 +95,7 @@ def _trials_of_record(session: Session, wanted: "StudySpec") -> int | None:
 def resume(session: Session, name: str, trials: int | None, time: str | None, address: str | None) -> int:
     """Go on with a study after any interruption, or extend it.
 
-    With a spec file for NAME its resources are taken from here on.
+    With a spec file for NAME its resources and its stall are taken from here on.
     """
     from tuner.progress import Progress
     from tuner.spec import load_spec
@@ -103,11 +103,18 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
 
     limit = _seconds(time)
     study = open_study(name, root=session.folder, tracking=session.tracking)
-    resources = load_spec(name).resources if os.path.isfile(name) else None
+    given = load_spec(name) if os.path.isfile(name) else None
     session.goes_on_with("resume", study.name)
     began = clock.monotonic()
     with Progress() as progress:
-        study.resume(trials=trials, resources=resources, time=limit, address=address, progress=progress)
+        study.resume(
+            trials=trials,
+            resources=given.resources if given else None,
+            stall=given.stall if given else None,
+            time=limit,
+            address=address,
+            progress=progress,
+        )
     return _end(session, study, clock.monotonic() - began, time)
 
 

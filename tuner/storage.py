@@ -17,6 +17,7 @@ from uuid import uuid4
 import fsspec
 
 from trainers.settings import Mistake
+from trainers.whole import remove_unfinished
 from tuner.secrets import without_password
 from tuner.tracking import CHECKPOINT_FILE, why
 
@@ -84,6 +85,7 @@ class Storage:
         if not self._remote:
             folder = Path(self.where) / label
             folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
             return folder
         _remove_what_the_dead_left()
         folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))

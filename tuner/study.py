@@ -36,7 +36,7 @@ from tuner.lock import StudyLock
 from tuner.pairs import confirmations, missing_members, winners
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.sections import Resources
+from tuner.sections import Resources, Stall
 from tuner.spec import StudySpec, freeze, is_name, load_spec
 from tuner.standing import is_done
 from tuner.states import COMPLETE, RUNNING
@@ -102,13 +102,15 @@ class Study:
         *,
         trials: int | None = None,
         resources: Resources | None = None,
+        stall: Stall | None = None,
         time: float | None = None,
         address: str | None = None,
         progress: "Listener | None" = None,
     ) -> "Study":
         """Go on after an interruption, or extend a finished study to `trials` proposals.
 
-        `resources` replace the record's from here on: they change where trials run, not what they are.
+        `resources` and `stall` replace the record's from here on: they change where and how long trials
+        run, not what they are.
 
         Raises:
             Mistake: `trials` is fewer than exist, no node holds `resources`, what the trials share has
@@ -118,6 +120,7 @@ class Study:
             lambda: self._at_hand(address),
             trials=trials,
             resources=resources,
+            stall=stall,
             time=time,
             address=address,
             progress=progress,
@@ -129,6 +132,7 @@ class Study:
         *,
         trials: int | None = None,
         resources: Resources | None = None,
+        stall: Stall | None = None,
         time: float | None,
         address: str | None,
         progress: "Listener | None",
@@ -136,7 +140,7 @@ class Study:
         """`resume`; `at_hand` sees, before anything is written, that what the trials share is there."""
         with StudyLock(self.folder), contextlib.ExitStack() as stack:
             self.record = stack.enter_context(self._held())
-            changed = self._changed(trials, resources)
+            changed = self._changed(trials, resources, stall)
             ended = is_done(self.record.rows(), changed.budget)
             if resources is not None or (address is not None and not ended):  # before anything is written
                 stack.enter_context(_ray(changed, address))
@@ -260,7 +264,7 @@ class Study:
         """The record as it is now, which no other driver on any machine writes until it is closed."""
         return Record(database_of(self.spec, self.folder), self.name, hold=True)
 
-    def _changed(self, trials: int | None, resources: Resources | None) -> StudySpec:
+    def _changed(self, trials: int | None, resources: Resources | None, stall: Stall | None) -> StudySpec:
         """The spec with what may change in a study that exists."""
         exist = len(self.record.rows("proposal"))
         if trials is not None and trials < exist:
@@ -269,7 +273,9 @@ class Study:
                 f"give {exist} or more"
             )
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
-        return self.spec.model_copy(update={"budget": budget, "resources": resources or self.spec.resources})
+        kept = self.spec
+        ways = {"resources": resources or kept.resources, "stall": stall or kept.stall}
+        return kept.model_copy(update={"budget": budget, **ways})
 
     def _at_hand(self, address: str | None) -> None:
         """See that what the trials share is there, and that the nodes of a running cluster will do."""

@@ -22,6 +22,7 @@ from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
 from trainers.prepared import PLACE
 from trainers.scores import Score, measure, prepare, reference
 from trainers.settings import Mistake
+from trainers.training import after_each
 
 CPU = torch.device("cpu")
 
@@ -110,6 +111,22 @@ def test_several_scores_share_one_pass_over_the_pictures() -> None:
     assert given == [100, 100, 100]
     assert together == pytest.approx(each, rel=1e-6)
     assert list(together) == ["fd_classifier", "kd_classifier", "fd_pixels", "kd_pixels"]
+
+
+def test_who_waits_for_a_long_evaluation_hears_of_each_batch() -> None:
+    by, heard = Sums(), 0
+
+    def hear() -> bool:
+        nonlocal heard
+        heard += 1
+        return False
+
+    token = after_each.set(hear)
+    try:
+        measure([Score(by, reference(by, small_digits()))], generated().split(100))
+    finally:
+        after_each.reset(token)
+    assert heard == 3
 
 
 def test_digits_are_nearer_to_digits_than_noise_is() -> None:

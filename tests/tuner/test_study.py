@@ -8,7 +8,7 @@ import yaml
 
 from trainers import prepared, settings
 from trainers.settings import Mistake
-from tuner.sections import Resources
+from tuner.sections import Resources, Stall
 from tuner.study import Study, open_study, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -38,6 +38,11 @@ def test_resources_can_change_on_the_way(done: Study) -> None:
     done.resume(trials=4, resources=Resources(cpu=2))
     assert open_study("study", root=done.folder.parent).spec.resources.cpu == 2
     assert len(done.record.rows("proposal")) == 4
+
+
+def test_the_limits_of_a_stall_can_change_on_the_way(done: Study) -> None:
+    done.resume(stall=Stall(at_least="3h"))
+    assert open_study("study", root=done.folder.parent).spec.stall == Stall(at_least="3h")
 
 
 def test_resources_that_no_node_has_change_nothing(done: Study) -> None:
