@@ -188,19 +188,26 @@ def _in_file(url: str, path: Path) -> tuple[set[str], str | None]:
         raise RuntimeError(f"the record {path} cannot be opened ({why(error)}): mend that") from error
     if first != _MAGIC:
         raise damaged(url, "it does not begin like a SQLite file" if first else "it is empty")
-    with _readable(path) as readable, closing(_read_only(readable)) as connection:
-        problems = [str(one) for (one,) in connection.execute("PRAGMA integrity_check(1)")]
-        if problems != ["ok"]:
-            raise damaged(url, " ".join(problems[0].split()) if problems else "SQLite cannot check it")
-        names = {
-            str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        }
-        names = {name for name in names if not name.startswith("sqlite_")}
-        version = None
-        if _VERSION in names and "version_info" in names:
-            found = connection.execute(f"SELECT version_num FROM {_VERSION}, version_info").fetchone()
-            version = str(found[0]) if found else None
-        return names, version
+    try:
+        with _readable(path) as readable, closing(_read_only(readable)) as connection:
+            return _looked_at(url, connection)
+    except UnicodeDecodeError as error:  # in a name, which stands in SQLite's own sentence
+        raise damaged(url, "it holds text that is none") from error
+    except sqlite3.Error as error:  # in a file that begins well, what we do not know is damage too
+        raise _meaning(url, error) or damaged(url, why(error)) from error
+
+
+def _looked_at(url: str, connection: sqlite3.Connection) -> tuple[set[str], str | None]:
+    problems = [str(one) for (one,) in connection.execute("PRAGMA integrity_check(1)")]
+    if problems != ["ok"]:
+        raise damaged(url, " ".join(problems[0].split()) if problems else "SQLite cannot check it")
+    names = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    names = {name for name in names if not name.startswith("sqlite_")}
+    version = None
+    if _VERSION in names and "version_info" in names:
+        found = connection.execute(f"SELECT version_num FROM {_VERSION}, version_info").fetchone()
+        version = str(found[0]) if found else None
+    return names, version
 
 
 @contextmanager
@@ -250,6 +257,8 @@ def _told(url: str) -> Iterator[None]:
         raise _no_address(url) from error
     except ArgumentError as error:  # an unknown dialect, too
         raise _no_address(url) from error
+    except UnicodeDecodeError as error:
+        raise damaged(url, "it holds text that is none") from error
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         cause: BaseException | None = error
         while cause is not None:
@@ -265,7 +274,7 @@ def _meaning(url: str, error: BaseException | None) -> RuntimeError | None:
     """What an error of a database's driver says of the record; None where it is none that we know."""
     if isinstance(error, sqlite3.Error):
         name = str(getattr(error, "sqlite_errorname", ""))
-        if name.startswith(_BROKEN):
+        if name.startswith(_BROKEN) or "decode to UTF-8" in str(error):
             return damaged(url, why(error))
         for begins, meaning in _OF_SQLITE.items():
             if name.startswith(begins):

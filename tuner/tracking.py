@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,6 +226,8 @@ def _one_at_a_time(tracking: str) -> Iterator[None]:
     folder = os.open(file.parent, os.O_RDONLY)  # the folder itself is locked, so no lock file is left behind
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
+        with contextlib.closing(sqlite3.connect(file, timeout=_ANSWER)) as database:
+            database.execute("PRAGMA schema_version")  # where this fails MLflow would try for two minutes
         yield
     finally:
         os.close(folder)

@@ -227,6 +227,15 @@ def test_a_record_cut_off_anywhere_is_refused(
     assert sentence is not None and "is damaged (" in sentence
 
 
+def test_a_record_with_a_flipped_bit_in_its_header_is_refused(
+    whole: tuple[bytes, list[Any]], tmp_path: Path
+) -> None:
+    content = bytearray(whole[0])
+    content[47] ^= 1  # the file format's number: SQLite has no name for this error
+    (tmp_path / DATABASE).write_bytes(content)
+    assert "is damaged (unsupported file format)" in str(refused(tmp_path / DATABASE))
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_record_with_flipped_bits_is_refused_or_says_the_same(

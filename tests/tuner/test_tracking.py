@@ -79,6 +79,15 @@ def test_two_processes_make_one_sqlite_file_and_nothing_beside_it(tmp_path: Path
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["mlflow.db"]
 
 
+def test_a_file_that_cannot_be_opened_is_told_before_mlflow_tries_it_again_and_again(tmp_path: Path) -> None:
+    """MLflow's tries hold a lock of the whole process for two minutes, also after `check` has given up."""
+    (tmp_path / "mlflow.db").symlink_to(tmp_path / "no-such-folder" / "mlflow.db")
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match=r"does not answer \(unable to open database file\)"):
+        check(f"sqlite:///{tmp_path}/mlflow.db")
+    assert set(threading.enumerate()) <= before
+
+
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("my diary, long enough")
     with pytest.raises(RuntimeError, match=r"does not answer \(.*mlflow.db is no SQLite database\)"):
