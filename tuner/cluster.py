@@ -103,9 +103,7 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
     try:
         with _own_sigterm():
             if address is None:
-                ray.init(
-                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-                )
+                _start()
             else:
                 _join(address, modules)
         _joined = address
@@ -114,6 +112,21 @@ def cluster(address: str | None, modules: Sequence[Path] = ()) -> Iterator[None]
         _joined = None
         with undisturbed():
             ray.shutdown()  # of a cluster that was joined: this process leaves it, and what it had there ends
+
+
+def _start() -> None:
+    """Start a Ray of this process's own.
+
+    Raises:
+        RuntimeError: one of its processes does not come up.
+    """
+    try:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises that very class, too
+        raise RuntimeError(
+            f"Ray does not start on this machine ({why(error)}): see that it has memory and room in /tmp, and "
+            "start again"
+        ) from error
 
 
 def _join(address: str, modules: Sequence[Path]) -> None:

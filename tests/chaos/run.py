@@ -106,6 +106,7 @@ class Campaign:
                     began = time.monotonic()
                     driver.wait(_PATIENCE)
                     hits[-1]["ended after"] = round(time.monotonic() - began, 1)
+                wait = draw.uniform(0, took / 3)
             if not driver.wait(_PATIENCE):
                 wrong.append(f"start {start} did not end within {_PATIENCE:.0f} s: {driver.said()[-500:]}")
                 driver.process.kill()

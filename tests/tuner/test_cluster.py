@@ -213,6 +213,20 @@ def test_a_port_where_something_else_listens_is_refused() -> None:
             check(f"127.0.0.1:{other.getsockname()[1]}")
 
 
+def test_a_ray_that_does_not_start_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = "from tuner.cluster import cluster\nwith cluster(None): print('started')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"RAY_TMPDIR": str(tmp_path / "file"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = "RuntimeError: Ray does not start on this machine ([Errno 20] Not a directory: "
+    assert done.returncode == 1 and told in done.stderr, done.stderr
+
+
 def test_rays_client_is_refused_with_the_reason() -> None:
     with (
         pytest.raises(Mistake, match="a study is driven from a node of its cluster"),
