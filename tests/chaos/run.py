@@ -92,9 +92,8 @@ class Campaign:
             words = ["resume", NAME] if evaluations(folder) >= 0 else ["search", "spec.yaml"]
             back = _HOUR * start if fault == "clock set back" else 0.0
             driver = Driver(folder, words, self._proxy.url, back)
-            while len(hits) < most and not driver.wait(
-                draw.uniform(0, took if fault in ENDS_IT else took / 3)
-            ):
+            wait = draw.uniform(0, took)
+            while len(hits) < most and not driver.wait(wait):
                 moment = time.monotonic() - driver.began
                 at = evaluations(folder)
                 try:
