@@ -124,8 +124,8 @@ def _start() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises that very class, too
         raise RuntimeError(
-            f"Ray does not start on this machine ({why(error)}): see that it has memory and room in /tmp, and "
-            "start again"
+            f"Ray does not start on this machine ({why(error)}): see that it has memory, and room in /tmp, "
+            "and start again"
         ) from error
 
 
