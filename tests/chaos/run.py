@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -190,7 +191,7 @@ def _room(folder: Path, *, small: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder / "studies")], check=True)
+        subprocess.run(["umount", "--lazy", str(folder / "studies")], check=True)
 
 
 def main() -> int:
@@ -205,6 +206,7 @@ def main() -> int:
     parser.add_argument("--ledger", type=Path, default=Path(".chaos/ledger.jsonl"))
     parser.add_argument("--folder", type=Path, help="where the studies lie [a temporary one]")
     told = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it has started ends with it
     ledger, began = Ledger(told.ledger), time.monotonic()
     kinds = [
         (fault, task, int(slots))

@@ -1,5 +1,6 @@
 """Real studies that are small, Deep Image Prior and a GAN, as processes of their own."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -86,6 +87,8 @@ class Driver:
                 start_new_session=True,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
+
+        atexit.register(self.process.kill)  # where the harness itself is ended
 
     def runs(self) -> bool:
         return self.process.poll() is None
