@@ -112,7 +112,8 @@ class Campaign:
                 driver.process.kill()
             if "Traceback" in driver.said() or "unforeseen" in driver.said():
                 wrong.append(f"start {start} printed {driver.said()[-1500:]}")
-            if fault in SIGNALS and driver.process.returncode not in (0, 130):
+            # A signal that comes before or behind Python's own handlers ends the process by itself.
+            if fault in SIGNALS and driver.process.returncode not in (0, 130, -2, -15):
                 wrong.append(f"start {start} ended with {driver.process.returncode}: {driver.said()[-500:]}")
             if left := driver.left_behind():
                 wrong.append(f"start {start} left behind {', '.join(left)}")
