@@ -129,8 +129,8 @@ class Campaign:
         return {"injected": hits, "starts": start + 1, "on the way": wrong}
 
     def _compare(self, folder: Path, wanted: dict[str, Any], task: str, slots: int) -> dict[str, Any]:
-        record = _record(folder)
-        rows, runs = recorded(record), tracked(self._server.url, record.uuid)
+        with _record(folder) as record:
+            rows, runs = recorded(record), tracked(self._server.url, record.uuid)
         faults = [f"decided otherwise: {one}" for one in self._decisions(record)]
         asked = {*map(str, range(spec(task, slots)["budget"]["trials"])), "baseline:0"}
         open_ = {label for label, row in rows.items() if row["state"] == "RUNNING"}
