@@ -30,7 +30,7 @@ from tuner.interruption import Interruption, undisturbed
 from tuner.nodes import versions
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.slots import Slots, node_called, slots
+from tuner.slots import Slots, alive, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.storage import Storage
 from tuner.trial import EndsStudy, TrialActor, lost_its_node, why_it_failed
@@ -312,7 +312,7 @@ def drain(
         room = Slots(record.spec.resources, shared=address is not None)
         there |= {"call": call.key, "stall": record.spec.stall.model_dump()}
         searcher = RecordSearcher(queue, lambda row: _job(record, row, storage) | there, room, listen)
-        ending = Ending(queue, call, lambda: end_what_crawls(queue))
+        ending = Ending(queue, call, lambda: look_around(queue))
         try:
             with contextlib.redirect_stdout(sys.stderr), queue.interruption:
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
@@ -324,6 +324,8 @@ def drain(
                     ):  # Tune was told to stop: what has ended or was given up is gone from here
                         break
         except Stopped:
+            if queue.fault is not None:
+                raise queue.fault from None
             if queue.interruption.asked:
                 raise KeyboardInterrupt from None
         except TuneError:
@@ -337,6 +339,22 @@ def drain(
                 room.close()
                 call.forget()
                 shutil.rmtree(scratch, ignore_errors=True)
+
+
+def look_around(queue: Queue) -> None:
+    """What Tune does not see: that Ray's own process beside this one has died, and trials that crawl.
+
+    Raises:
+        Stopped: the former, of which Tune would wait for ever; `queue.fault` says it.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    if here not in [node["NodeID"] for node in alive()]:
+        queue.fault = RuntimeError(
+            "Ray's process on this machine (its raylet) has died, and with it all that ran there: see that "
+            "the machine has memory, and `resume`; lost is the training since the last checkpoints alone"
+        )
+        raise Stopped
+    end_what_crawls(queue)
 
 
 def end_what_crawls(queue: Queue) -> None:

@@ -240,7 +240,7 @@ def freeze(spec: StudySpec, *, startup_trials: int | None = None) -> StudySpec:
     bare = [site for site, kinds in by_site(ranges, list(shapes)).items() if not kinds]
     if bare:
         raise Mistake(
-            f"space.sites names {bare[0]!r}, but no regularizer of {REGULARIZERS_KEY} can act there: "
+            f"space.sites names {shown(bare[0])}, but no regularizer of {REGULARIZERS_KEY} can act there: "
             "give it a range, or leave the site out"
         )
     start = next(
@@ -269,7 +269,8 @@ def _chosen(spec: StudySpec, known: Mapping[str, tuple[int, int, int]]) -> dict[
         raise Mistake(f"task is {spec.task!r}, but its network has no site, so nothing is left to search")
     for site in () if isinstance(spec.space.sites, str) else spec.space.sites:
         if site not in known:
-            raise Mistake(f"space.sites names {site!r}, but the sites of this network are {', '.join(known)}")
+            names = ", ".join(known)
+            raise Mistake(f"space.sites names {shown(site)}, but the sites of this network are {names}")
     return {
         site: shape for site, shape in known.items() if spec.space.sites == "all" or site in spec.space.sites
     }

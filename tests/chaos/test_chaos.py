@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from every_commit import came_to, faults, in_a_process, study
+from studies import Driver, evaluations, write
 
 from tuner.tracking import check
 
@@ -54,6 +55,19 @@ def test_the_comparison_notices_what_a_kill_could_do(undisturbed: tuple[list[str
         other = copy.deepcopy(wanted)
         spoil(other[0], other[1])
         assert faults(root, other, 1) != []
+
+
+@pytest.mark.slow
+def test_a_study_whose_raylet_dies_ends_in_a_sentence(tmp_path: Path) -> None:
+    """Tune would wait for ever for the trial that was to begin."""
+    write(tmp_path, "dip", 1)
+    driver = Driver(tmp_path, ["search", "spec.yaml"], f"sqlite:///{tmp_path}/mlflow.db")
+    while evaluations(tmp_path) < 0 and driver.runs():
+        driver.wait(0.2)
+    (raylet,) = (one for one in driver.children() if one.name() == "raylet")
+    raylet.kill()
+    assert driver.wait(300) and driver.process.returncode == 1
+    assert "(its raylet) has died" in driver.said() and driver.left_behind() == []
 
 
 @pytest.mark.chaos

@@ -38,6 +38,12 @@ def test_the_preset_of_make_search_has_two_rungs_and_the_four_sites_that_matter(
     assert frozen.search.startup_trials == 10
 
 
+def test_a_site_that_is_a_page_long_is_told_in_a_line() -> None:
+    with pytest.raises(Mistake, match=r"^space.sites names 'aaa") as caught:
+        freeze(spec_of(space={"sites": ["a" * 5000]}))
+    assert len(str(caught.value)) < 300
+
+
 def test_three_lines_are_a_study(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("name: chelsea\nplan:\n  image: chelsea\n")
