@@ -220,7 +220,9 @@ def _ranked(study: Found, n: int, where: str | None) -> list[dict[str, Any]]:
         best = study.trials(f"tags.{names.STATE} = 'COMPLETE' AND {query}", order_by=study.by_value, most=n)
         others = study.trials(f"tags.{names.STATE} != 'COMPLETE' AND {query}") if len(best) < n else []
     except MlflowException as error:
-        if where and error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+        # A number that is too large for the database is refused by that, as an error of its own.
+        refused = error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") or "too large" in str(error)
+        if where and refused:
             raise Mistake(
                 f"--where is {shown(where)}, which is no MLflow filter ({names.why(error)}): "
                 f"write for example {_EXAMPLE}"

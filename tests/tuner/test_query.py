@@ -115,6 +115,7 @@ def test_filters(place: Path, where: str, expected: list[str]) -> None:
         "'",
         "colour.x = 1",
         "a = b = c",
+        "end_time <= 999999999999999999999999999999",
     ],
 )
 def test_what_is_no_filter_is_a_mistake_with_an_example(place: Path, where: str) -> None:
