@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from tuner import tracking as names
 from tuner.secrets import without_password
 from tuner.states import FAILED, OUT_OF_MEMORY
+from tuner.storage import LOG, Storage
 
 if TYPE_CHECKING:
     from tuner.rows import Row
     from tuner.runs import Run
-    from tuner.storage import Storage
 
 LINES = 200  # of a log, its last ones
 _LONGEST_END = 1 << 18  # bytes that may hold them
@@ -23,16 +23,16 @@ class Unreadable(RuntimeError):
     """A trial's folder is there, or should be, and cannot be read now."""
 
 
-def send_files(run: "Run", row: "Row", storage: "Storage") -> None:
+def send_files(run: "Run", row: "Row", storage: Storage) -> None:
     """Send the pictures that the run lacks and, of a trial that failed, the end of its log.
 
     Raises:
         Unreadable: the storage fails. What is not there is not sent, and no error: the folder may be gone.
     """
     failed = row.state == FAILED or row.reason == OUT_OF_MEMORY
-    if failed and not run.has(names.LOG_FILE):
-        for log in _locally(storage, row, "", [names.LOG_FILE]):
-            run.put(names.LOG_FILE, without_password(_end_of(log)))
+    if failed and not run.has(LOG):
+        for log in _locally(storage, row, "", [LOG]):
+            run.put(LOG, without_password(_end_of(log)))
     folder = f"/{names.PICTURES}"
     with _reading(row):
         there = storage.names(row.label + folder)
@@ -43,7 +43,7 @@ def send_files(run: "Run", row: "Row", storage: "Storage") -> None:
         run.pictures += 1
 
 
-def send_checkpoint(run: "Run", row: "Row", storage: "Storage") -> bool:
+def send_checkpoint(run: "Run", row: "Row", storage: Storage) -> bool:
     """Send the trial's last checkpoint unless the run has it; say whether that was done. Errors as above."""
     if run.has(names.CHECKPOINT_FILE):
         return False
@@ -53,7 +53,7 @@ def send_checkpoint(run: "Run", row: "Row", storage: "Storage") -> bool:
     return False
 
 
-def _locally(storage: "Storage", row: "Row", folder: str, wanted: list[str]) -> Iterator[Path]:
+def _locally(storage: Storage, row: "Row", folder: str, wanted: list[str]) -> Iterator[Path]:
     """Those of a trial's files that are there, each as a local one while it is looked at."""
     for name in wanted:
         with contextlib.ExitStack() as open_:

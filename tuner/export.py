@@ -95,10 +95,8 @@ def write_package(folder: str | os.PathLike[str], content: SettingsFile) -> Path
     Raises:
         Mistake: there is a file of that name.
     """
-    target, ours = (
-        Path(os.path.abspath(folder)),
-        Path(settings_.__file__).parent,
-    )  # `.` has no name of its own
+    target = Path(os.path.abspath(folder))  # `.` has no name of its own
+    ours = Path(settings_.__file__).parent
     _check_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     made = target.parent / f".{target.name}-{os.getpid()}-{uuid4().hex}"

@@ -70,9 +70,7 @@ class Queue:
         self.interruption = Interruption()
         self.stopping = False  # before its end: what runs has been told to save and end
         self.controller: Any = None  # Tune's, which holds all processes
-        self.since: dict[
-            str, float
-        ] = {}  # when a trial began to be trained for its next evaluation, by its id
+        self.since: dict[str, float] = {}  # when the way to a trial's next evaluation began, by its id
         self.overdue: dict[tuple[str, int], str] = {}  # trials whose process has been ended, and why
         self.lost: Counter[tuple[str, int]] = Counter()  # nodes, by the trial that ran there
         self.dead: set[str] = set()  # Ray's ids of processes whose death has been counted
@@ -310,7 +308,7 @@ def drain(
             else {"path": [os.path.abspath(folder) for folder in sys.path], "versions": {}}
         )
         room = Slots(record.spec.resources, shared=address is not None)
-        there |= {"call": call.key, "stall": record.spec.stall.model_dump()}
+        there["call"] = call.key
         searcher = RecordSearcher(queue, lambda row: _job(record, row, storage) | there, room, listen)
         ending = Ending(queue, call, lambda: look_around(queue))
         try:
@@ -319,9 +317,7 @@ def drain(
                     Storage(storage).mark(record.uuid)
                     queue.trials.clear()
                     _tuner(queue, searcher, RecordScheduler(queue, call, listen), ending, scratch).fit()
-                    if (
-                        queue.trials
-                    ):  # Tune was told to stop: what has ended or was given up is gone from here
+                    if queue.trials:  # Tune was told to stop: what has ended or was given up is gone
                         break
         except Stopped:
             if queue.fault is not None:
@@ -411,4 +407,5 @@ def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
         "study": record.uuid,
         "cpu": spec.resources.cpu,
         "gpu": spec.resources.gpu,
+        "stall": spec.stall.model_dump(),
     }

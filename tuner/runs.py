@@ -164,9 +164,8 @@ def safe(name: str) -> str:
     ('up0.keep', 'layers_2_.keep')
     """
     plain = "".join(one if one.isalnum() or one in "_-. /:" else "_" for one in name)
-    plain = "/".join(
-        part if part.strip(".") else "_" for part in plain.split("/")
-    )  # as in a path: not .. nor //
+    # As in a path: not `..` nor `//`.
+    plain = "/".join(part if part.strip(".") else "_" for part in plain.split("/"))
     return plain.strip("/. ")[:250] or "_"
 
 

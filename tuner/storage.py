@@ -87,8 +87,7 @@ class Storage:
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)
             return folder
-        _remove_what_the_dead_left()
-        folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))
+        folder = _local_folder()
         files, there = self._at(label)
         if files.exists(there):
             files.get(f"{there}/", f"{folder}/", recursive=True)
@@ -242,12 +241,17 @@ def _whole(files: fsspec.AbstractFileSystem, there: str, write: Callable[[str], 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
     """A local folder for this process; what one leaves behind that is killed, a later one removes."""
-    _remove_what_the_dead_left()
-    folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))
+    folder = _local_folder()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _local_folder() -> Path:
+    """A new one whose name says which process it belongs to; those of dead processes are removed."""
+    _remove_what_the_dead_left()
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-"))
 
 
 def _remove_what_the_dead_left() -> None:

@@ -419,18 +419,17 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
     folder = Path(root) / name
     if not is_name(name) or not (folder / SPEC).is_file():
         wanted = load_spec(name) if os.path.isfile(name) else None
-        folder = Path(root) / (wanted.name if wanted else name)
+        called = wanted.name if wanted else name
+        folder = Path(root) / called
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
-        if folder.parent == Path(root) and is_name(folder.name) and (folder / DATABASE).exists():
+        if is_name(called) and (folder / DATABASE).exists():
             raise Mistake(
-                f"study {folder.name!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
+                f"study {called!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
                 "study's own spec writes it anew"
             )
         known = ", ".join(studies(root)) or "none"
-        raise Mistake(
-            f"no study {shown(wanted.name if wanted else name)} under {str(root)!r}: there is {known}"
-        )
+        raise Mistake(f"no study {shown(called)} under {str(root)!r}: there is {known}")
     try:
         spec = load_spec(folder / SPEC)
     except Mistake as error:

@@ -36,7 +36,6 @@ STATES = (COMPLETE, PRUNED, FAILED, RUNNING)  # in the order in which `best` lis
 # Artifacts.
 SPEC_FILE, BASELINE_FILE, BEST_FILE = "spec.yaml", "baseline.json", "best_settings.json"
 SETTINGS_FILE, PICTURES, CHECKPOINT_FILE = "settings.json", "pictures", "checkpoint.pt"
-LOG_FILE = "log.txt"  # the end of what a trial printed that failed
 CONFIRMED_FILE = "confirmed.json"  # with each step, which a tag is too short for
 
 _ANSWER = 20.0  # seconds in which a server has to answer at the start

@@ -85,7 +85,7 @@ class OpenTrial:
                 print(damage, file=self._log)
         self._mirror = self._storage.mirror(label, self._folder)
         self._watch = Watch(
-            Stall(**job.get("stall", {})), stops=call.stops if call else lambda: False, tell=self._stalled
+            Stall(**job["stall"]), stops=call.stops if call else lambda: False, tell=self._stalled
         )
         self._watch.start()
 

@@ -46,7 +46,7 @@ def file_of(spec: StudySpec) -> str:
 def opened(spec: StudySpec, storage: Storage) -> OpenTrial:
     plan = spec.plan_with({}, {}).model_dump(mode="json", exclude={"task"})
     job = {"label": "0", "seed": 1, "task": spec.task, "plan": plan, "storage": storage.where}
-    return OpenTrial(job | {"cpu": 1, "gpu": 0, "path": []})
+    return OpenTrial(job | {"cpu": 1, "gpu": 0, "path": [], "stall": {}})
 
 
 def test_a_new_study_makes_what_it_shares_once_and_remembers_it(tmp_path: Path, cache: Path) -> None:

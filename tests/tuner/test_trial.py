@@ -38,7 +38,7 @@ def opened(folder: Path, how: str) -> Iterator[OpenTrial]:
     """A trial whose training breaks so at its second evaluation; the first is taken already."""
     plan = {"options": {"how": how}, "evaluate_at": [30, 90]}
     job = {"label": "0", "seed": 3, "task": "broken:TASK", "plan": plan, "storage": str(folder)}
-    trial = OpenTrial(job | {"cpu": 1, "gpu": 0, "path": []})
+    trial = OpenTrial(job | {"cpu": 1, "gpu": 0, "path": [], "stall": {}})
     try:
         assert trial.step()["step"] == 30
         yield trial
