@@ -1,7 +1,6 @@
 """The faults: what is done to a study that runs, at a moment that the caller has drawn."""
 
 import contextlib
-import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import psutil
 from proxy import Mode, Proxy
+from small_disk import fill
 from studies import Driver
 
 
@@ -70,11 +70,8 @@ def _full(arena: Arena) -> None:
 @contextlib.contextmanager
 def full(folder: Path) -> Iterator[None]:
     """Take all the room that there is below `folder`, and give it back."""
-    filler = folder / "filler"
+    filler = fill(folder)
     try:
-        with filler.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                os.write(file.fileno(), bytes(4096))
         yield
     finally:
         filler.unlink()

@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from faults import ENDS_IT, FAULTS, SIGNALS, Arena, NotInjected
 from ledger import Ledger, moments, table
 from outcome import recorded, tracked, wrong_decisions
 from proxy import Proxy
+from small_disk import small_disk
 from studies import NAME, Driver, evaluations, spec, trained_again, write
 from tracked import Server
 
@@ -75,7 +75,8 @@ class Campaign:
         folder = self._folder / f"{fault.replace(' ', '-')}-{task}-{slots}-{seed}"
         shutil.rmtree(folder, ignore_errors=True)
         write(folder, task, slots)
-        with _room(folder, small=fault == "storage full"):
+        small = small_disk(folder / "studies", 24) if fault == "storage full" else contextlib.nullcontext()
+        with small:
             told = self._disturb(fault, folder, random.Random(f"{fault} {task} {slots} {seed}"), took, most)
             told |= {"fault": fault, "task": task, "slots": slots, "seed": seed}
             told |= self._compare(folder, wanted, task, slots)
@@ -179,20 +180,6 @@ def _other(row: dict[str, Any], run: dict[str, Any]) -> str | None:
         if run["points"].get(name) != points:
             return f"{name} {run['points'].get(name)} for {points}"
     return None
-
-
-@contextlib.contextmanager
-def _room(folder: Path, *, small: bool) -> Iterator[None]:
-    """Where `studies` comes to lie: on a small file system of its own, or not."""
-    if not small:
-        yield
-        return
-    (folder / "studies").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "chaos", str(folder / "studies")], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder / "studies")], check=True)
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """The thread that copies, while MLflow is away, silent, late or slow: bounded, counted, once in the end."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,7 @@ UP = {"up0": L0(keep=0.25)}
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
 
 
-@pytest.fixture(scope="module")
-def proxy(server: Server) -> Iterator[Proxy]:
-    proxy = Proxy(server.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 class Heard:

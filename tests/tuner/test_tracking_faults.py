@@ -1,7 +1,6 @@
 """Each request to MLflow in turn fails, in each way that a network knows; in the end all is there once."""
 
 import math
-from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 
@@ -20,18 +19,7 @@ FAULTS: tuple[Mode, ...] = ("error", "error after", "cut after", "stall", "swall
 _copies = count()
 
 
-@pytest.fixture(scope="module")
-def proxy(server: Server) -> Iterator[Proxy]:
-    proxy = Proxy(server.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that waits long on a busy machine, and asks once."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 def disturbed_pass(one: Tracker, proxy: Proxy, k: int, fault: Mode) -> bool:
