@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres import Postgres
+from recorded import frozen
 from small_disk import fill, small_disk
 
 from trainers.settings import Mistake
@@ -21,16 +22,7 @@ from tuner.folder import DATABASE, SPEC, create, record_exists, same_study
 from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.spec import StudySpec, freeze, load_spec
-
-
-def frozen(**changes: Any) -> StudySpec:
-    spec: dict[str, Any] = {
-        "name": "study",
-        "task": "analytic:TASK",
-        "budget": {"trials": 12, "steps": 270, "grace": 30, "reduction": 3, "baseline_seeds": 2},
-    }
-    return freeze(load_spec(spec | changes)).model_copy(update={"uuid": "u1"})
+from tuner.spec import load_spec
 
 
 def begun(url: str) -> Record:

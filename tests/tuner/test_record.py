@@ -7,20 +7,11 @@ from typing import Any
 
 import optuna
 import pytest
+from recorded import frozen
 
 from trainers.settings import L0, Mistake
 from tuner.record import Record
 from tuner.rows import Row
-from tuner.spec import StudySpec, freeze, load_spec
-
-
-def frozen(**changes: Any) -> StudySpec:
-    spec: dict[str, Any] = {
-        "name": "study",
-        "task": "analytic:TASK",
-        "budget": {"trials": 12, "steps": 270, "grace": 30, "reduction": 3, "baseline_seeds": 2},
-    }
-    return freeze(load_spec(spec | changes)).model_copy(update={"uuid": "u1"})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
