@@ -175,9 +175,22 @@ def sqlite_file(tracking: str) -> str:
 def _answering(tracking: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
+    if urlsplit(tracking).scheme.partition("+")[0] in _DATABASES:
+        _reach(tracking)
     client = MlflowClient(tracking_uri=tracking)
     client.search_experiments(max_results=1)
     return client
+
+
+def _reach(database: str) -> None:
+    """Raise what is wrong where no connection is had: MLflow tries for two minutes, and locks the process."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(database)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _import_quietly() -> None:
@@ -192,7 +205,7 @@ def _import_quietly() -> None:
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """The call's result, or TimeoutError: MLflow itself tries a database that is away for minutes."""
+    """The call's result, or TimeoutError: a server may take a connection and say nothing."""
     results: list[T] = []
     errors: list[BaseException] = []
 

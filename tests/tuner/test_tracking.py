@@ -88,6 +88,13 @@ def test_a_file_that_cannot_be_opened_is_told_before_mlflow_tries_it_again_and_a
     assert set(threading.enumerate()) <= before
 
 
+def test_a_database_that_is_away_is_told_before_mlflow_tries_it_again_and_again() -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match=r"does not answer \(.*Connection refused\)"):
+        check(f"postgresql://me@127.0.0.1:{free_port()}/runs")
+    assert set(threading.enumerate()) <= before
+
+
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("my diary, long enough")
     with pytest.raises(RuntimeError, match=r"does not answer \(.*mlflow.db is no SQLite database\)"):
