@@ -53,6 +53,7 @@ def test_it_is_searched_from_its_own_folder(folder: Path) -> None:
     assert "restorer: 4 of 4 proposals done" in done.stdout and "leads with error" in done.stdout
 
 
+@pytest.mark.slow
 def test_and_extended_confirmed_exported_and_trained_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:

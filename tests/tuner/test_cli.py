@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
+import tuner.study
 from trainers import settings
 from tuner.cli import plain_warnings, sentence
 from tuner.tables import attained_text, best_csv, best_table
@@ -31,7 +32,7 @@ SPEC: dict[str, Any] = {
     "name": "study",
     "task": "analytic:TASK",
     "budget": {"trials": 6, "steps": 90, "grace": 30, "reduction": 3, "baseline_seeds": 3},
-    "resources": {"concurrent": 2},
+    "resources": {"concurrent": 1},  # each process of a trial takes seconds to start
 }
 
 
@@ -327,7 +328,10 @@ def test_a_running_study_is_not_synced_beside_its_own_thread(studied: Studied, s
         shell.mistake(*studied.words("sync", "study"))
 
 
-def test_what_mlflow_lacks_is_told_with_the_command_that_brings_it(studied: Studied, shell: Shell) -> None:
+def test_what_mlflow_lacks_is_told_with_the_command_that_brings_it(
+    studied: Studied, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner.study, "WAIT", 0.5)
     words = studied.words("confirm", "study")
     assert "MLflow lacks" not in shell.fine(*words)
     away = shell.fine(*words, "--tracking", "http://127.0.0.1:9")
@@ -373,7 +377,8 @@ def test_a_study_is_extended_shortened_never_and_deleted(shell: Shell) -> None:
     assert "'study'" in shell.mistake("best", "study")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path: Path, sent: signal.Signals) -> None:
     """In a process and with a Ray of its own; its HOME is empty, and all that may appear there is `.ray`."""
     home = tmp_path / "home"

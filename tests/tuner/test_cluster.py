@@ -116,6 +116,7 @@ def holds(raylets: Raylets) -> Any:
     return json.loads(said.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_nodes_know_nothing_of_this_program(raylets: Raylets) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(raylets.python), "-c", "import ray, torch; import tuner"]
@@ -123,6 +124,7 @@ def test_the_nodes_know_nothing_of_this_program(raylets: Raylets) -> None:
     assert "No module named 'tuner'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_study_runs_where_only_its_modules_are_sent_and_leaves_nothing(
     raylets: Raylets, tmp_path: Path
 ) -> None:

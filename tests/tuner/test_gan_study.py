@@ -34,7 +34,7 @@ SPEC: dict[str, Any] = {
     },
     "space": {"max_sites": 1},
     "budget": {"trials": 4, "steps": 6, "grace": 2, "reduction": 3, "baseline_seeds": 2},
-    "resources": {"concurrent": 2},
+    "resources": {"concurrent": 1},
 }
 CAPTION = (
     "(lower is better; Fréchet distance on the principal components of the pixels, "

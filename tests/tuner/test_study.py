@@ -19,6 +19,7 @@ def spec(**changes: Any) -> dict[str, Any]:
         "name": "study",
         "task": "analytic:TASK",
         "budget": {"trials": 3, "steps": 90, "grace": 30, "reduction": 3, "baseline_seeds": 1},
+        "resources": {"concurrent": 1},  # each process of a trial takes seconds to start
     }
     return small | changes
 
@@ -128,6 +129,7 @@ def test_a_log_is_read_by_its_trials_label(done: Study) -> None:
         done.log("99")
 
 
+@pytest.mark.usefixtures("store")
 def test_a_sync_that_fails_says_so(tmp_path: Path) -> None:
     study = run(spec(), root=tmp_path)
     (tmp_path / "mlflow.db").write_text("no database")
@@ -196,20 +198,22 @@ def test_the_ray_client_is_refused_with_the_way_that_works(tmp_path: Path) -> No
         run(spec(), root=tmp_path, address="ray://head:10001")
 
 
-@pytest.mark.parametrize("left", [None, b"", b"name: [study", b"name: study\n\x00\xff"])
-def test_a_lost_or_damaged_spec_is_written_anew_by_search(tmp_path: Path, left: bytes | None) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_lost_or_damaged_spec_is_written_anew_by_search(tmp_path: Path) -> None:
     study = run(spec(), root=tmp_path)
     file, rows = study.folder / "spec.yaml", open_study("study", root=tmp_path).record.rows()
     whole = file.read_bytes()
-    file.unlink()
-    if left is not None:
-        file.write_bytes(left)
-    with pytest.raises(Mistake, match="`search` with the study's own spec"):
-        open_study("study", root=tmp_path)
-    assert run(spec(), root=tmp_path).record.rows() == rows
-    assert file.read_bytes() == whole
+    for left in (None, b"", b"name: [study", b"name: study\n\x00\xff"):
+        file.unlink()
+        if left is not None:
+            file.write_bytes(left)
+        with pytest.raises(Mistake, match="`search` with the study's own spec"):
+            open_study("study", root=tmp_path)
+        assert run(spec(), root=tmp_path).record.rows() == rows
+        assert file.read_bytes() == whole
 
 
+@pytest.mark.usefixtures("store")
 def test_a_lost_record_is_named_and_no_new_study_is_begun_in_its_place(tmp_path: Path) -> None:
     study = run(spec(), root=tmp_path)
     (study.folder / "study.db").unlink()

@@ -80,7 +80,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "every"),
     [
-        (("error", "error after", "swallow", "cut after"), 3),
+        (("error", "error after", "swallow", "cut after"), 9),
         *(pytest.param((f,), 1, marks=SLOW) for f in FAULTS),
     ],
 )

@@ -164,6 +164,7 @@ def study(folder: Path, **changes: Any) -> Record:
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_hangs_fails_with_the_reason_and_the_study_goes_on(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
