@@ -184,9 +184,9 @@ def _answering(tracking: str) -> "MlflowClient":
 
 def _reach(database: str) -> None:
     """Raise what is wrong where no connection is had: MLflow tries for two minutes, and locks the process."""
-    from mlflow.store.db.utils import create_sqlalchemy_engine
+    from sqlalchemy import create_engine
 
-    engine = create_sqlalchemy_engine(database)
+    engine = create_engine(database)
     try:
         engine.connect().close()
     finally:

@@ -96,7 +96,7 @@ def test_another_spec_of_the_same_name_is_refused_with_the_keys_that_differ(done
 
 
 def test_the_same_spec_with_other_trials_and_resources_is_the_same_study(done: Study) -> None:
-    again = run(spec(resources={"concurrent": 1}), root=done.folder.parent)
+    again = run(spec(resources={"concurrent": 2}), root=done.folder.parent)
     assert again.uuid == done.uuid
 
 
