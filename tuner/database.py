@@ -186,8 +186,10 @@ def _in_file(url: str, path: Path) -> tuple[set[str], str | None]:
             first = file.read(len(_MAGIC))
     except OSError as error:
         raise RuntimeError(f"the record {path} cannot be opened ({why(error)}): mend that") from error
+    if not first:  # a creation that was cut off has not come further
+        return set(), None
     if first != _MAGIC:
-        raise damaged(url, "it does not begin like a SQLite file" if first else "it is empty")
+        raise damaged(url, "it does not begin like a SQLite file")
     try:
         with _readable(path) as readable, closing(_read_only(readable)) as connection:
             return _looked_at(url, connection)

@@ -66,16 +66,23 @@ def end_in_time(say: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hear no Ctrl-C and no SIGTERM: for what is short, and must not be left half done."""
+    """Hear of Ctrl-C and SIGTERM at its end: for what is short, and must not be left half done.
+
+    Raises:
+        KeyboardInterrupt: at its end, where there was one.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.signal(one, signal.SIG_IGN) for one in _SIGNALS}
+    heard: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: heard.append(number)) for one in _SIGNALS}
     try:
         yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        if heard:
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

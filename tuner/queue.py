@@ -219,8 +219,8 @@ class RecordScheduler(FIFOScheduler):
         if self._queue.interruption.asked:
             return
         role, number = trial.config["role"], trial.config["number"]
-        error, told = _failure_of(trial)
         try:
+            error, told = _failure_of(trial)
             reason = self._over(role, number, error, told)
             if reason == OUT_OF_MEMORY:
                 self._record.exhausted(role, number)
@@ -233,6 +233,8 @@ class RecordScheduler(FIFOScheduler):
 
     def _over(self, role: str, number: int, error: BaseException | None, told: str) -> str | None:
         """Why this failure ends the trial; None where it is tried again."""
+        stalled = self._queue.overdue.pop((role, number), None)
+        stalled = self._call.why_stalled(self._record.row(role, number).label) or stalled
         cause = getattr(error, "cause", None) or error
         if isinstance(cause, EndsStudy):
             raise RuntimeError(str(cause).strip().splitlines()[-1])
@@ -246,9 +248,6 @@ class RecordScheduler(FIFOScheduler):
             lost = self._queue.lost[role, number]
             return f"it lost its node {lost} times" if lost >= MOST_LOST else None
         tries = self._record.died(role, number)
-        stalled = self._queue.overdue.pop((role, number), None) or self._call.why_stalled(
-            self._record.row(role, number).label
-        )
         if tries <= self._record.spec.retries:
             return None
         reason = stalled or why_it_failed(error, told)
@@ -322,8 +321,6 @@ def drain(
         except Stopped:
             if queue.fault is not None:
                 raise queue.fault from None
-            if queue.interruption.asked:
-                raise KeyboardInterrupt from None
         except TuneError:
             if queue.fault is not None:
                 raise queue.fault from None
@@ -335,6 +332,8 @@ def drain(
                 room.close()
                 call.forget()
                 shutil.rmtree(scratch, ignore_errors=True)
+    if queue.interruption.asked:
+        raise KeyboardInterrupt
 
 
 def look_around(queue: Queue) -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import ValidationError
@@ -38,6 +39,9 @@ from tuner.secrets import without_password
 from tuner.spec import StudySpec
 from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
 from tuner.tracking import why
+
+_READS = 5  # of a record that another process may write meanwhile
+_AGAIN = 0.2  # seconds between two of them
 
 SCHEMA = 1
 ROLES = ("proposal", "baseline", "confirmation", "pilot")
@@ -70,11 +74,21 @@ class Record:
             _refuse(about, name)
             # What the spec asks for and is not here, a task of the user's own say, is no damage.
             self._keep_spec(_parsed(about["spec"]))
-            with _damage(url, name):
-                self._read_all(about, name)
+            self._read_whole(url, about, name, tries=1 if hold else _READS)
         except BaseException:
             self.close()
             raise
+
+    def _read_whole(self, url: str, about: dict[str, Any], name: str, tries: int) -> None:
+        """Read it; again where another process may write meanwhile, for it is read in several queries."""
+        for left in reversed(range(tries)):
+            try:
+                with _damage(url, name):
+                    return self._read_all(about, name)
+            except RuntimeError:
+                if not left:
+                    raise
+                time.sleep(_AGAIN)
 
     def _read_all(self, about: dict[str, Any], name: str) -> None:
         self.uuid, self._checks = str(about["uuid"]), list(about.get(CHECK, ()))
@@ -110,7 +124,14 @@ class Record:
 
     @staticmethod
     def _write(storage: BaseStorage, frozen: StudySpec) -> None:
+        """Begin with nothing of that name: what a creation or a removal that was cut off has left goes."""
         direction = frozen.direction()
+        there = {one.study_name: one._study_id for one in storage.get_all_studies()}
+        about = there.get(f"{frozen.name}/proposal")
+        if about is None or "spec" not in storage.get_study_user_attrs(about):
+            for role in ROLES:
+                if f"{frozen.name}/{role}" in there:
+                    storage.delete_study(there[f"{frozen.name}/{role}"])
         for role in ROLES:
             optuna.create_study(
                 storage=storage, study_name=f"{frozen.name}/{role}", direction=direction, load_if_exists=True
@@ -417,6 +438,8 @@ def _damage(url: str, name: str) -> Iterator[None]:
     try:
         yield
     except _NoStudy:
+        raise
+    except (MemoryError, OSError, sqlalchemy.exc.TimeoutError):  # of this machine
         raise
     except Exception as error:  # JSON, dates, names of states: each has an error of its own
         if type(error) is RuntimeError:  # the database's own, in a sentence

@@ -12,7 +12,10 @@ _OTHER = re.compile(r"(?i)\b((?!https?:|sqlite|file|local)[a-z][\w+.-]*://)(?:[^
 _DATABASE = re.compile(r"(?i)\b((?:postgres(?:ql)?|mysql|mssql)[\w+]*://)\S*@")
 _NAMES = r"password|passwd|pwd|token|secret|signature|credential|(?:access|account|api|private)_?key"
 _QUERY = re.compile(rf"(?i)((?:{_NAMES})=|\bsig=)[^&\s'\",;)]+")
+_JSON = re.compile(rf"""(?i)(["'](?:\w+_)?(?:{_NAMES})["']\s*:\s*["'])[^"']+""")
+_HEADER = re.compile(r"""(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:\w+\s+)?)[^\s"',]+""")
 _VARIABLE = re.compile(rf"(?i){_NAMES}")
+_PLACE = re.compile(r"(?i)_(file|path|dir|folder)$")
 _SHORTEST = 6  # characters of a variable's value that is looked for; shorter ones stand in any text
 
 _WAYS = {
@@ -30,7 +33,8 @@ def without_password(text: str) -> str:
     """
     for pattern in (_SERVER, _DATABASE, _OTHER):
         text = pattern.sub(r"\1", text)
-    text = _QUERY.sub(r"\1…", text)
+    for pattern in (_QUERY, _JSON, _HEADER):
+        text = pattern.sub(r"\1…", text)
     for secret in _of_environment():
         text = text.replace(secret, "…")
     return text
@@ -64,7 +68,9 @@ def refuse_password(key: str, address: str | None) -> None:
 
 def _of_environment() -> Iterator[str]:
     """The values of variables that are called secrets, the longest first; a path is none."""
-    values = {value for name, value in os.environ.items() if _VARIABLE.search(name)}
+    values = {
+        value for name, value in os.environ.items() if _VARIABLE.search(name) and not _PLACE.search(name)
+    }
     for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _SHORTEST and not value.startswith(("/", "~")):
+        if len(value) >= _SHORTEST and not os.path.exists(os.path.expanduser(value)):
             yield value

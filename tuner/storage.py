@@ -26,7 +26,8 @@ PICTURES = "pictures"  # and drew
 _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
 _TEMPORARY = f"sparsity-tuner-{socket.gethostname()}-"  # then a process, of this machine or container
 _MARK = ".study"  # holds the study's uuid, for workers to know the place by
-_PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
+PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
+_HANGS = 60.0  # seconds that a thread's last copy is waited for
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # What others say of the same in their own words: Rust's libraries, torch, SQLite.
 _NO_ROOM_WORDS = (
@@ -292,7 +293,7 @@ class Mirror:
         """Copy what has changed; a storage that does not answer is given half a minute."""
         if self._folder is None:
             return
-        for pause in (*_PATIENCE, None):
+        for pause in (*PATIENCE, None):
             try:
                 with self._copying:
                     for path, state in _states(self._folder).items():
@@ -310,10 +311,10 @@ class Mirror:
                 self._copied[path] = state
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; one that hangs in the storage is left: the next trial waits for this process."""
         self._closed.set()
         if self._folder is not None:
-            self._thread.join()
+            self._thread.join(_HANGS)
 
     def _run(self) -> None:
         pause = _LOOK

@@ -274,6 +274,14 @@ class Study:
             )
         budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
         kept = self.spec
+        if resources is not None and bool(resources.gpu) != bool(kept.resources.gpu):
+            begun = [row.label for row in self.record.rows() if row.state == RUNNING]
+            if begun:
+                raise Mistake(
+                    f"resources.gpu is {resources.gpu:g} and was {kept.resources.gpu:g}, and a trial goes on "
+                    f"only on the device that it began on, as {', '.join(begun)} would have to: end those "
+                    "first, on a machine as before"
+                )
         ways = {"resources": resources or kept.resources, "stall": stall or kept.stall}
         return kept.model_copy(update={"budget": budget, **ways})
 
@@ -423,11 +431,10 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
         folder = Path(root) / called
         if wanted is not None and record_exists(wanted, folder):
             return Study(folder, same_study(wanted, folder), tracking)
-        if is_name(called) and (folder / DATABASE).exists():
-            raise Mistake(
-                f"study {called!r} has a record and no {SPEC} in {str(folder)!r}: `search` with the "
-                "study's own spec writes it anew"
-            )
+        if is_name(called) and (folder / DATABASE).exists():  # a creation was cut off before its last file
+            record = Record(f"sqlite:///{(folder / DATABASE).resolve()}", called)
+            write_spec(folder, record.spec)
+            return Study(folder, record, tracking)
         known = ", ".join(studies(root)) or "none"
         raise Mistake(f"no study {shown(called)} under {str(root)!r}: there is {known}")
     try:

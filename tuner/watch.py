@@ -114,6 +114,9 @@ def overdue(
 ) -> str | None:
     """Why a trial's process has to end that has `waited` so many seconds for its next evaluation; or None.
 
+    The usual is the median of the other trials; before one came that far, what the way takes at the pace of
+    the evaluations that there are; before the first evaluation of all, `at_least`.
+
     Args:
         row: the trial.
         others: trials of its study, of any role.
@@ -121,23 +124,26 @@ def overdue(
         steps: at which a trial is evaluated, ascending.
         stall: the study's limits.
     """
-    if waited <= stall.seconds:
-        return None
     next_step = next((step for step in steps if row.at(step) is None), None)
-    took = [_way(other, next_step, steps) for other in others if next_step and other.label != row.label]
-    known = [one for one in took if one is not None]
-    if not known:
+    if waited <= stall.seconds or next_step is None:
         return None
-    limit = stall.limit(statistics.median(known))
+    all_ways = [_ways(one, steps) for one in (row, *(one for one in others if one.label != row.label))]
+    known = [ways[next_step] for ways in all_ways[1:] if next_step in ways]
+    if not known:
+        before = dict(zip(steps, (0, *steps), strict=False))
+        length = next_step - before[next_step]
+        known = [took * length / (step - before[step]) for ways in all_ways for step, took in ways.items()]
+    limit = stall.limit(statistics.median(known) if known else stall.seconds)
     return None if waited <= limit else _reason(f"evaluation at step {next_step}", waited, limit)
 
 
-def _way(row: "Row", step: int | None, steps: Sequence[int]) -> float | None:
-    """The seconds that a trial took to its evaluation at a step, from the one before."""
-    if step is None or (there := row.at(step)) is None:
-        return None
-    before = [one.time for earlier in steps if earlier < step and (one := row.at(earlier)) is not None]
-    return there.time - (before[-1] if before else row.started)
+def _ways(row: "Row", steps: Sequence[int]) -> dict[int, float]:
+    """The seconds that a trial took to each evaluation it has, from the one before."""
+    at = {step: one.time for step in steps if (one := row.at(step)) is not None}
+    return {
+        step: time - before
+        for (step, time), before in zip(at.items(), (row.started, *at.values()), strict=False)
+    }
 
 
 def _reason(what: str, waited: float, limit: float) -> str:

@@ -93,7 +93,7 @@ class NotInjected(Exception):
 
 FAULTS: dict[str, Callable[[Arena], None]] = {
     "driver killed": _driver,
-    "worker killed": _child(("ray::TrialActor",)),
+    "worker killed": _child(("ray::TrialActor", "ray::ImplicitFunc")),  # the second: of stock Tune
     "raylet killed": _child(("raylet",)),
     "MLflow refuses": _mlflow("refuse"),
     "MLflow stalls": _mlflow("stall", "late", "swallow"),
@@ -106,4 +106,6 @@ FAULTS: dict[str, Callable[[Arena], None]] = {
     "clock set back": _clock,
 }
 SIGNALS = ("Ctrl-C", "Ctrl-C twice", "SIGTERM")
-ENDS_IT = ("driver killed", "clock set back", *SIGNALS)
+KILLS = ("driver killed", "clock set back")
+ENDS_IT = (*KILLS, *SIGNALS)
+MAY_END_IT = ("raylet killed", "storage full")  # with a sentence

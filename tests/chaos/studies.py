@@ -51,8 +51,8 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 _BACK = """
 import sys, time
-_now = time.time
-time.time = lambda: _now() - float(sys.argv.pop(1))
+_now, _back = time.time, float(sys.argv.pop(1))
+time.time = lambda: _now() - _back
 from tuner.cli import main
 sys.exit(main())
 """

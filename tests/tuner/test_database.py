@@ -75,8 +75,10 @@ def refused(path: Path) -> str | None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", r"is damaged \(it is empty\): put back a copy of it; nothing was written to it"),
-        (b"SQLite format 3", r"is damaged \(it does not begin like a SQLite file\)"),
+        (
+            b"SQLite format 3",
+            r"is damaged \(it does not begin like a SQLite file\): put back a copy of it; nothing was",
+        ),
         (b"name: study\n" * 100, r"is damaged \(it does not begin like a SQLite file\)"),
     ],
 )
@@ -90,6 +92,46 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes, t
     with pytest.raises(RuntimeError, match=told):
         Record.create(f"sqlite:///{path}", frozen())
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_that_a_killed_creation_has_left_is_no_study_and_is_filled(tmp_path: Path) -> None:
+    """SQLite makes the file before the first table is in it."""
+    path = tmp_path / DATABASE
+    path.touch()
+    assert not Record.exists(f"sqlite:///{path}", "study")
+    with pytest.raises(Mistake, match="there is no record"):
+        Record(f"sqlite:///{path}", "study")
+    assert path.read_bytes() == b""
+    assert Record.create(f"sqlite:///{path}", frozen()).uuid == "u1"
+
+
+def test_a_record_that_is_written_while_it_is_read_is_no_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader asks for each role and each table by itself, and the driver writes in between."""
+    url = f"sqlite:///{tmp_path / DATABASE}"
+    driver = begun(url)
+    driver.evaluation("baseline", 0, 30, {"score": 3.0, "noise": 0.0})
+    steps, read = iter((90, 270)), Record._read
+
+    def torn(record: Record, role: str) -> list[Row]:
+        rows = read(record, role)
+        if role == "proposal" and (step := next(steps, None)):
+            driver.evaluation("proposal", 4, step, {"score": 3.0, "noise": 0.0})
+            driver.evaluation("baseline", 0, step, {"score": 3.0, "noise": 0.0})
+        return rows
+
+    monkeypatch.setattr(Record, "_read", torn)
+    assert [_plain(row) for row in Record(url, "study").rows()] == [_plain(row) for row in driver.rows()]
+    assert next(steps, None) is None and len(driver.row("baseline", 0).evaluations) == 3
+
+
+def test_a_removal_that_was_cut_off_leaves_nothing_to_a_new_study(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / DATABASE}"
+    record = begun(url)
+    record._storage.delete_study(record._ids["proposal"])
+    assert not Record.exists(url, "study")
+    assert Record.create(url, frozen()).rows() == []
 
 
 def test_another_programs_database_gets_no_tables_of_ours(tmp_path: Path) -> None:
@@ -214,7 +256,7 @@ def test_a_record_cut_off_anywhere_is_refused(
     whole: tuple[bytes, list[Any]], tmp_path_factory: pytest.TempPathFactory, at: float
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / DATABASE
-    path.write_bytes(whole[0][: int(at * (len(whole[0]) - 1))])
+    path.write_bytes(whole[0][: 1 + int(at * (len(whole[0]) - 2))])
     sentence = refused(path)
     assert sentence is not None and "is damaged (" in sentence
 
@@ -257,7 +299,7 @@ def test_where_the_spec_stands_a_lost_record_is_damage_and_no_new_study(
     (folder / DATABASE).unlink()
     if left is not None:
         (folder / DATABASE).write_bytes(left)
-    told = "is damaged" if left is not None else "put back a copy of it, or remove that folder to begin anew"
+    told = "is damaged" if left else "put back a copy of it, or remove that folder to begin anew"
     with pytest.raises(RuntimeError, match=told):
         record_exists(frozen(), folder)
     assert (folder / DATABASE).exists() == (left is not None)

@@ -10,6 +10,7 @@ from processes import Call, begin
 
 from trainers import checkpoint
 from trainers.tasks import find_task
+from tuner.interruption import undisturbed
 from tuner.record import Record
 from tuner.rows import Row
 
@@ -79,6 +80,16 @@ def test_what_runs_is_saved_where_it_stands_and_goes_on_to_the_same_end(
     stood = saved_step(tmp_path)
     assert stood is not None and 60 < stood < 600
     goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_must_not_disturb_is_heard_when_it_may(number: signal.Signals) -> None:
+    over = []
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        signal.raise_signal(number)
+        over.append(True)
+    assert over == [True]
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def outcome(rows: list[Row]) -> list[tuple[Any, ...]]:
 
 def test_a_node_that_does_not_see_the_storage_ends_the_study_and_no_trial(tmp_path: Path) -> None:
     record = create(tmp_path)
-    with pytest.raises(RuntimeError, match=r"^the node \S+ joined late and does not reach the storage"):
+    with pytest.raises(RuntimeError, match=r"^the node \S+ does not reach the storage"):
         drain(record, storage="memory://nobody", scratch=tmp_path / "ray")
     assert [row.state for row in record.rows()] == ["RUNNING"]
     go(record, tmp_path)  # where all nodes see it, nothing is lost
@@ -78,6 +78,9 @@ def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> 
     assert [row.failures for row in record.rows("proposal")] == [2, 0]
     scheduler = scheduler_of(record)
     assert scheduler._over("proposal", 0, died, "") == "its process died (tried 3 times)"
+    scheduler._queue.overdue["proposal", 1] = "it stalled"
+    assert scheduler._over("proposal", 1, died, "") is None  # told twice; what is known of it is used up
+    assert scheduler._queue.overdue == {}
     lost = [
         scheduler._over("proposal", 1, RayActorError(actor_id=f"b{n}", error_msg="its node has died"), "")
         for n in range(MOST_LOST)

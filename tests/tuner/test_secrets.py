@@ -74,6 +74,14 @@ def test_what_the_environment_holds_is_left_out_whole_and_nothing_else(
     monkeypatch.setenv("A_TOKEN_FILE", "/run/a-file")
     monkeypatch.setenv("SHORT_PASSWORD", "dip")
     monkeypatch.setenv("EMPTY_TOKEN", "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "/SECRET+begins/like/a/path")
+    assert without_password("key /SECRET+begins/like/a/path") == "key …"
+    for header in (
+        "Authorization: Bearer SECRET",
+        "{'authorization': 'Basic SECRET'}",
+        '"api_key": "SECRET 1"',
+    ):
+        assert "SECRET" not in without_password(header) and "…" in without_password(header)
     monkeypatch.setenv("LONG_TOKEN", "SECRET-token-and-more")
     assert without_password("SECRET-token-and-more") == "…"
     for text in ("see /run/a-file of dip", "me", 'step 3: {"tokens": 5, "max_tokens": 3}'):

@@ -171,7 +171,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_storage_that_does_not_answer_for_a_while_is_tried_again_and_a_full_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.storage._PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr("tuner.storage.PATIENCE", (0.0, 0.0))
     storage = Storage("memory://away")
     folder = storage.open("7")
     mirror = storage.mirror("7", folder)
@@ -192,6 +192,27 @@ def test_a_storage_that_does_not_answer_for_a_while_is_tried_again_and_a_full_on
         mirror.keep()
     assert len(errors) == 1
     mirror.close()
+    storage.close(folder)
+
+
+def test_a_storage_that_hangs_does_not_hold_the_process_that_the_next_trial_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuner.storage._HANGS", 0.1)
+    monkeypatch.setattr("tuner.storage._LOOK", 0.0)
+    storage, reached, lets_go = Storage("memory://hangs"), threading.Event(), threading.Event()
+    folder = storage.open("7")
+
+    def hang(name: str, path: Path) -> None:
+        reached.set()
+        lets_go.wait()
+
+    monkeypatch.setattr(storage, "put", hang)
+    mirror = storage.mirror("7", folder)
+    (folder / "checkpoint.pt").write_text("x")
+    assert reached.wait(60)
+    mirror.close()
+    lets_go.set()
     storage.close(folder)
 
 

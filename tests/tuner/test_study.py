@@ -54,6 +54,15 @@ def test_resources_that_no_node_has_change_nothing(done: Study) -> None:
     assert open_study("study", root=done.folder.parent).spec.resources.cpu < 999
 
 
+def test_a_trial_that_began_on_another_device_is_not_taken_to_this_one(done: Study) -> None:
+    """It would fail there for good: its state is another's."""
+    with open_study("study", root=done.folder.parent).record as record:
+        row = record.add("confirmation", seed=7, pair=7)
+        with pytest.raises(Mistake, match=rf"resources.gpu is 1 and was 0, .* as {row.label} would have to"):
+            open_study("study", root=done.folder.parent).resume(resources=Resources(gpu=1))
+        record.fail("confirmation", row.number, "made for this test")
+
+
 def test_a_storage_is_shared_and_only_the_studys_own_folder_is_deleted(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -203,10 +212,11 @@ def test_a_lost_or_damaged_spec_is_written_anew_by_search(tmp_path: Path) -> Non
     study = run(spec(), root=tmp_path)
     file, rows = study.folder / "spec.yaml", open_study("study", root=tmp_path).record.rows()
     whole = file.read_bytes()
-    for left in (None, b"", b"name: [study", b"name: study\n\x00\xff"):
-        file.unlink()
-        if left is not None:
-            file.write_bytes(left)
+    file.unlink()  # as where a kill came between the record and the file
+    assert open_study("study", root=tmp_path).record.rows() == rows
+    assert file.read_bytes() == whole
+    for left in (b"", b"name: [study", b"name: study\n\x00\xff"):
+        file.write_bytes(left)
         with pytest.raises(Mistake, match="`search` with the study's own spec"):
             open_study("study", root=tmp_path)
         assert run(spec(), root=tmp_path).record.rows() == rows

@@ -13,6 +13,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError
 from small_disk import fill, small_disk
 
+import tuner.trial
 from trainers import checkpoint
 from trainers.settings import Mistake
 from tuner.nodes import versions
@@ -117,18 +118,40 @@ def test_so_does_a_storage_that_is_gone_and_not_a_file_that_a_training_reads(tmp
 
 def test_a_late_node_that_does_not_see_the_studys_storage_is_named(tmp_path: Path) -> None:
     job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
-    with pytest.raises(EndsStudy, match=r"^the node \S+ joined late and .* storage '.*trials' \(it does not"):
+    with pytest.raises(EndsStudy, match=r"^the node \S+ does not reach the storage '.*trials' \(it does not"):
         refuse_unfit_node(job)
     assert not (tmp_path / "trials").exists()
     Storage(job["storage"]).mark("u1")
     refuse_unfit_node(job)
 
 
-def test_so_is_one_with_other_versions_and_no_password_is_told() -> None:
+def test_a_storage_that_does_not_answer_at_once_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
+    Storage(job["storage"]).mark("u1")
+    monkeypatch.setattr(tuner.trial, "PATIENCE", (0.0, 0.0))
+    is_marked, errors = Storage.is_marked, [OSError(110, "Connection timed out"), ValueError("503")]
+
+    def away(storage: Storage, study: str) -> bool:
+        if errors:
+            raise errors.pop()
+        return is_marked(storage, study)
+
+    monkeypatch.setattr(Storage, "is_marked", away)
+    refuse_unfit_node(job)
+    assert not errors
+    errors += [OSError(110, "Connection timed out")] * 3
+    with pytest.raises(EndsStudy, match=r"does not reach the storage .* \(.* Connection timed out\)"):
+        refuse_unfit_node(job)
+
+
+def test_so_is_one_with_other_versions_and_no_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     job: dict[str, Any] = {"storage": "nowhere://me:secret@host/x", "study": "u1"}
     with pytest.raises(EndsStudy, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
         refuse_unfit_node(job | {"versions": versions() | {"torch": "1.0"}})
-    with pytest.raises(EndsStudy, match="joined late and does not reach") as caught:
+    monkeypatch.setattr(tuner.trial, "PATIENCE", ())
+    with pytest.raises(EndsStudy, match="does not reach") as caught:
         refuse_unfit_node(job | {"versions": versions()})
     assert "secret" not in str(caught.value)
 

@@ -145,8 +145,13 @@ def test_the_way_to_an_evaluation_is_compared_with_the_other_trials_median() -> 
     assert overdue(row(0), quick, 101, STEPS, LIMITS) is not None
 
 
-def test_before_another_trial_came_that_far_nobody_knows() -> None:
-    assert overdue(row(0), [row(0), row(1)], 1e9, STEPS, LIMITS) is None
+def test_before_another_trial_came_that_far_the_pace_so_far_is_the_usual() -> None:
+    """A trial that hangs as the first holds its slot long, but not for ever."""
+    assert overdue(row(0), [row(0), row(1)], 1000, STEPS, LIMITS) is None
+    assert overdue(row(0), [row(0), row(1)], 1001, STEPS, LIMITS) is not None
+    # 20 s to step 50, so 60 s from there to step 200
+    assert overdue(row(0, 20), [row(0, 20)], 600, STEPS, LIMITS) is None
+    assert "at step 200" in str(overdue(row(0, 20), [row(0, 20)], 601, STEPS, LIMITS))
     assert overdue(row(0, 1, 2), [row(1, 1, 2)], 1e9, STEPS, LIMITS) is None
 
 
