@@ -2,7 +2,8 @@
 
     python tests/chaos/every_commit.py [--slots 1] [--every 1] [--folder DIR]
 
-Moments are the ends of transactions, of the record's and of MLflow's database, and both sides of each rename.
+Moments are the ends of transactions, of the record's and of MLflow's database, the making of each table, and
+both sides of each rename.
 The study that was killed at moment k and begun again has to equal the one that nobody disturbed, for each k.
 """
 

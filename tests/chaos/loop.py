@@ -37,7 +37,7 @@ SPEC: dict[str, Any] = {
 class Points:
     """Counts the moments at which a file or a database changes for good, and kills this process at one.
 
-    A moment is the end of a transaction that wrote, and both sides of a rename.
+    A moment is the end of a transaction that wrote, the making of a table, and both sides of a rename.
 
     Args:
         at: the moment to be killed at, from 1; None: never.
@@ -55,13 +55,19 @@ class Points:
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        commit, replace, rename = DefaultDialect.do_commit, os.replace, os.rename
+        commit, execute = DefaultDialect.do_commit, DefaultDialect.do_execute
+        replace, rename = os.replace, os.rename
 
         def do_commit(dialect: Any, connection: Any) -> None:
             wrote = connection.in_transaction
             commit(dialect, connection)
             if wrote:
                 self.pass_("commit")
+
+        def do_execute(dialect: Any, cursor: Any, statement: str, *more: Any) -> None:
+            if statement.lstrip().startswith("CREATE"):  # which SQLite writes by itself
+                self.pass_("before a table or an index")
+            execute(dialect, cursor, statement, *more)
 
         def moved(move: Any) -> Any:
             def call(source: Any, target: Any, **more: Any) -> None:
@@ -73,6 +79,7 @@ class Points:
 
         with (
             mock.patch.object(DefaultDialect, "do_commit", do_commit),
+            mock.patch.object(DefaultDialect, "do_execute", do_execute),
             mock.patch.object(os, "replace", moved(replace)),
             mock.patch.object(os, "rename", moved(rename)),
         ):
