@@ -13,6 +13,10 @@ from small_disk import fill
 from studies import Driver
 
 
+# A trial's process between two calls, in one, and stock Tune's.
+_WORKERS = ("ray::TrialActor", "ray::ResourceTrainable", "ray::ImplicitFunc")
+
+
 @dataclass
 class Arena:
     """What a fault can reach: the study's process, the way to MLflow, and where the study is written."""
@@ -93,7 +97,7 @@ class NotInjected(Exception):
 
 FAULTS: dict[str, Callable[[Arena], None]] = {
     "driver killed": _driver,
-    "worker killed": _child(("ray::TrialActor", "ray::ImplicitFunc")),  # the second: of stock Tune
+    "worker killed": _child(_WORKERS),
     "raylet killed": _child(("raylet",)),
     "MLflow refuses": _mlflow("refuse"),
     "MLflow stalls": _mlflow("stall", "late", "swallow"),
