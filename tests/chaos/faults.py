@@ -12,7 +12,6 @@ from proxy import Mode, Proxy
 from small_disk import fill
 from studies import Driver
 
-
 # A trial's process between two calls, in one, and stock Tune's.
 _WORKERS = ("ray::TrialActor", "ray::ResourceTrainable", "ray::ImplicitFunc")
 
