@@ -157,6 +157,7 @@ def test_a_killed_study_equals_the_undisturbed_one(undisturbed: Path, tmp_path: 
     assert states == {row.label: row.state for row in rows(undisturbed)}
 
 
+@pytest.mark.slow
 def test_confirm_export_and_a_generator_from_elsewhere(undisturbed: Path) -> None:
     confirmed = call(undisturbed, "confirm", "tiny", "--seeds", "2")
     assert confirmed.returncode == 0, confirmed.stderr

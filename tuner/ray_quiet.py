@@ -7,5 +7,5 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ctrl-C is then a KeyboardInterrupt here and ends like a kill; Tune would wait for the steps in flight.
+# Ctrl-C is then heard by `interruption.py` alone; Tune would wait for the steps in flight.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")

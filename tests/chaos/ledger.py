@@ -65,7 +65,8 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def moments(lines: Sequence[Line]) -> str:
-    """Where in a study the moments fell."""
+    """Where in a study of ours the moments fell."""
+    lines = [line for line in lines if all("evaluations" in one for one in line["injected"])]
     rows = [
         (
             "fault",

@@ -32,6 +32,7 @@ from studies import Driver, spec
 from tracked import Server
 
 _TRIALS = 6  # the proposals and the baseline of ours
+_MOST_STUDIES = 12  # of a fault
 _MOST_STARTS = 12
 _PATIENCE = 300.0
 _FAULTS = ("driver killed", "worker killed", "MLflow refuses", "MLflow answers 500", "Ctrl-C")
@@ -136,7 +137,7 @@ def study(
         while len(hits) < most and not driver.wait(draw.uniform(0, took)):
             with contextlib.suppress(NotInjected):
                 FAULTS[fault](Arena(driver, proxy, folder, draw))
-                hits.append({"second": round(time.monotonic() - driver.began, 1), "evaluations": 0})
+                hits.append({"second": round(time.monotonic() - driver.began, 1)})
         if not driver.wait(_PATIENCE):
             faults.append(f"start {start} did not end within {_PATIENCE:.0f} s")
             driver.process.kill()
@@ -197,7 +198,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=4, help="so many injections of each fault")
     parser.add_argument("--faults", default=",".join(_FAULTS))
-    parser.add_argument("--ledger", type=Path, default=Path(".chaos/stock.jsonl"))
+    parser.add_argument("--ledger", type=Path, default=Path(".chaos/ledger.jsonl"))
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--tracking", help=argparse.SUPPRESS)
     told = parser.parse_args()
@@ -219,6 +220,8 @@ def main() -> int:
             for fault in told.faults.split(","):
                 while (done := ledger.injected(fault, "stock dip", 1)) < told.times:
                     seed = ledger.studies(fault, "stock dip", 1)
+                    if seed >= _MOST_STUDIES:
+                        break
                     one = folder / f"{fault.replace(' ', '-')}-{seed}"
                     one.mkdir()
                     line = study(fault, seed, one, server, proxy, took, min(4, told.times - done))

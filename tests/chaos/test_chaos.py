@@ -33,7 +33,7 @@ def test_a_study_killed_at_some_moments_equals_the_undisturbed_one(
 ) -> None:
     """`make chaos` takes every moment; here are a few."""
     names, wanted = undisturbed
-    for at in range(7, len(names), len(names) // 4):
+    for at in range(7, len(names), len(names) // 2):
         root = tmp_path / str(at)
         assert in_a_process(study(root, store, 1, at)) is None
         in_a_process(study(root, store, 1))
@@ -87,6 +87,12 @@ def test_real_studies_survive_faults_at_random_moments() -> None:
     times = os.environ.get("CHAOS_TIMES", "10")
     _passes("run.py", "--faults", "driver killed", "--times", os.environ.get("CHAOS_TIMES", "30"))
     _passes("run.py", "--times", times)
+
+
+@pytest.mark.chaos
+def test_the_same_faults_on_the_stock_parts_are_counted_beside() -> None:
+    """They pass no judgement: what stock Tune loses stands in the same table."""
+    _passes("stock.py")
 
 
 def _passes(script: str, *words: str) -> None:

@@ -116,6 +116,7 @@ def test_trials_are_a_table_of_all_roles(done: Study) -> None:
     assert {"trial", "state", "reason", "seed", "value"} <= set(table.columns)
 
 
+@pytest.mark.slow
 def test_the_folder_is_written_anew_where_the_database_finds_the_record(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/elsewhere.db"
     first = run(spec(database=database), root=tmp_path / "one", tracking=f"sqlite:///{tmp_path}/mlflow.db")
@@ -187,6 +188,7 @@ def states(study: Study) -> dict[str, str]:
     return {row.label: row.state for row in study.record.rows()}
 
 
+@pytest.mark.slow
 def test_a_study_whose_data_changed_is_not_gone_on_with(tmp_path: Path) -> None:
     study = run(sharing(tmp_path), root=tmp_path / "root")
     (tmp_path / "text.txt").write_text("another")

@@ -193,6 +193,7 @@ def test_one_that_hangs_once_is_tried_again_and_completes(tmp_path: Path) -> Non
     assert [(row.state, row.failures) for row in record.rows()] == [("COMPLETE", 0), ("COMPLETE", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_one_that_crawls_beside_the_others_fails_too(tmp_path: Path) -> None:
     record = study(tmp_path, plan={"crawls": True}, retries=0)
