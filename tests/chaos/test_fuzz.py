@@ -1,4 +1,4 @@
-"""The fuzz in short: a hundred files here, ten thousand in `make chaos`."""
+"""The fuzz in short: a few hundred files here, ten thousand in `make chaos`."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 FUZZ = Path(__file__).with_name("fuzz.py")
 
 
-def test_a_hundred_damaged_files_are_refused_or_read_as_they_stand() -> None:
+def test_some_hundred_damaged_files_are_refused_or_read_as_they_stand() -> None:
     done = subprocess.run(
-        [sys.executable, str(FUZZ), "120", "1"], capture_output=True, text=True, check=False
+        [sys.executable, str(FUZZ), "300", "1"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {
@@ -17,5 +17,5 @@ def test_a_hundred_damaged_files_are_refused_or_read_as_they_stand() -> None:
     }
     assert set(rows) == {"spec", "settings", "--set", "--where"}
     for files, accepted, refused, *bad in rows.values():
-        assert files == accepted + refused >= 12 and bad == [0, 0]
+        assert files == accepted + refused >= 30 and bad == [0, 0]
         assert accepted and refused  # a fuzz of which all is refused at once finds nothing
