@@ -1,5 +1,6 @@
 """Files that are whole or not there: written under another name, flushed, and renamed."""
 
+import errno
 import os
 import re
 import time
@@ -47,9 +48,12 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """The new name, too, has to survive a loss of power."""
+    """The new name, too, has to survive a loss of power; some file systems know of no such thing."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

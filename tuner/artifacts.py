@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import tracking as names
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.states import FAILED, OUT_OF_MEMORY
 from tuner.storage import LOG, Storage
 
@@ -70,7 +70,7 @@ def _reading(row: "Row") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = f"the folder of trial {row.label} cannot be read ({names.why(error)})"
+        told = f"the folder of trial {row.label} cannot be read ({why(error)})"
         raise Unreadable(told) from error
 
 

@@ -25,7 +25,7 @@ from ray.exceptions import RayError
 
 from trainers.settings import Mistake
 from tuner.interruption import undisturbed
-from tuner.tracking import why
+from tuner.secrets import why
 
 _joined: str | None = None  # the address of the cluster that this process is in
 _ANSWER = 90.0  # seconds; Ray itself tries for some minutes, and then ends the process

@@ -21,8 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from trainers.settings import Mistake
 from tuner.lock import take_from_server
-from tuner.secrets import without_password
-from tuner.tracking import why
+from tuner.secrets import why, without_password
 
 _MAGIC = b"SQLite format 3\0"
 _VERSION = "alembic_version"  # the table that says which version of Optuna made the others

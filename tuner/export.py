@@ -22,6 +22,7 @@ from tuner import tracking as names
 from tuner.exported import compared, downloaded
 from tuner.query import Found, answered, find_study, found, tracking_of
 from tuner.runs import whole
+from tuner.secrets import why
 from tuner.spec_file import kept
 from tuner.states import COMPLETE
 
@@ -188,7 +189,7 @@ def _complete(study: Found, run: "Run") -> SettingsFile:
     except (MlflowException, OSError, Mistake) as error:
         raise RuntimeError(
             f"MLflow does not give {names.SETTINGS_FILE} of trial {tags[names.TRIAL]} of {study.name!r} "
-            f"({names.why(error)}): look for it among the artifacts of run {run.info.run_id}"
+            f"({why(error)}): look for it among the artifacts of run {run.info.run_id}"
         ) from error
     return compared(content, study.baseline, confirmed)
 

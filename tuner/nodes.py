@@ -21,11 +21,10 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainers.settings import Mistake
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.sections import Resources
 from tuner.slots import alive, fit, node_name
 from tuner.storage import Storage
-from tuner.tracking import why
 
 # What a training imports, and what it speaks to the driver with.
 PACKAGES = (

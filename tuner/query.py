@@ -22,7 +22,7 @@ from trainers.tasks import ORACLES
 from tuner import tracking as names
 from tuner.exported import attained_of, companions_of, exported_baseline
 from tuner.runs import chosen, safe, whole
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.spec_file import kept
 from tuner.states import COMPLETE, RUNNING
 
@@ -132,9 +132,7 @@ def answered(tracking: str) -> Iterator["MlflowClient"]:
         yield client
     except (MlflowException, OSError) as error:
         shown = without_password(tracking)
-        raise RuntimeError(
-            f"MLflow at {shown} failed ({names.why(error)}): look at it, then try again"
-        ) from error
+        raise RuntimeError(f"MLflow at {shown} failed ({why(error)}): look at it, then try again") from error
 
 
 def find_study(client: "MlflowClient", name: str) -> Found:
@@ -224,7 +222,7 @@ def _ranked(study: Found, n: int, where: str | None) -> list[dict[str, Any]]:
         refused = error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") or "too large" in str(error)
         if where and refused:
             raise Mistake(
-                f"--where is {shown(where)}, which is no MLflow filter ({names.why(error)}): "
+                f"--where is {shown(where)}, which is no MLflow filter ({why(error)}): "
                 f"write for example {_EXAMPLE}"
             ) from error
         raise

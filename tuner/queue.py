@@ -149,6 +149,7 @@ class RecordSearcher(Searcher):
     ) -> None:
         """Forget it: what became of it the scheduler has recorded. One that has not ended comes again."""
         trial = self._queue.trials.pop(trial_id, None)
+        self._queue.since.pop(trial_id, None)
         if error and trial is not None:
             role, number = trial.config["role"], trial.config["number"]
             if self._queue.record.row(role, number).state == RUNNING:

@@ -35,10 +35,9 @@ from tuner.checks import (
 )
 from tuner.rows import EVALUATION, STATES, Recorded, Row, row_of
 from tuner.sampling import make_sampler, seed_of
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.spec import StudySpec
 from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
-from tuner.tracking import why
 
 _READS = 5  # of a record that another process may write meanwhile
 _AGAIN = 0.2  # seconds between two of them

@@ -40,6 +40,12 @@ def without_password(text: str) -> str:
     return text
 
 
+def why(error: BaseException) -> str:
+    """The reason that an error gives, in one short line without passwords."""
+    lines = without_password(str(error)).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".") if len(lines[0]) <= 200 else f"{lines[0][:199]}…"
+
+
 def holds_password(address: str) -> bool:
     """Whether a password or a token stands in an address; a user's name alone is none.
 

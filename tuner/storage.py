@@ -18,8 +18,8 @@ import fsspec
 
 from trainers.settings import Mistake
 from trainers.whole import remove_unfinished
-from tuner.secrets import without_password
-from tuner.tracking import CHECKPOINT_FILE, why
+from tuner.secrets import why, without_password
+from tuner.tracking import CHECKPOINT_FILE
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.secrets import without_password
-from tuner.tracking import reason, why
+from tuner.secrets import why, without_password
+from tuner.tracking import reason
 
 if TYPE_CHECKING:
     from tuner.projection import Projection

@@ -7,13 +7,14 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from trainers.settings import Mistake
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.states import COMPLETE, FAILED, PRUNED, RUNNING
 
 if TYPE_CHECKING:
@@ -103,12 +104,6 @@ def _no_answer(tracking: str, error: Exception) -> str:
         address = urlsplit(tracking)
         way = f"start the server with --allowed-hosts {address.hostname},{address.hostname}:{address.port}"
     return f"MLflow at {without_password(tracking)} {told} ({why(error)}): {way}"
-
-
-def why(error: BaseException) -> str:
-    """The reason that an error gives, in one short line without passwords."""
-    lines = without_password(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".") if len(lines[0]) <= 200 else f"{lines[0][:199]}…"
 
 
 def reason(error: BaseException) -> str:
@@ -225,6 +220,18 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     return results[0]
 
 
+def _lock(folder: int) -> None:
+    """Lock it, or raise TimeoutError: a process that has been halted holds its lock."""
+    until = time.monotonic() + _OPEN
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise TimeoutError(f"another process has held its folder for {_OPEN:g} s") from None
+            time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def _one_at_a_time(tracking: str) -> Iterator[None]:
     """Let one process at a time make or open a SQLite file, because two would race in MLflow's migration."""
@@ -237,7 +244,7 @@ def _one_at_a_time(tracking: str) -> Iterator[None]:
         raise ValueError(f"{file} is no SQLite database")
     folder = os.open(file.parent, os.O_RDONLY)  # the folder itself is locked, so no lock file is left behind
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        _lock(folder)
         with contextlib.closing(sqlite3.connect(file, timeout=_ANSWER)) as database:
             database.execute("PRAGMA schema_version")  # where this fails MLflow would try for two minutes
         yield

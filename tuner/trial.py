@@ -28,11 +28,11 @@ from trainers.tasks import TASKS, find_task, make_plan
 from tuner import shared
 from tuner.ending import Call
 from tuner.nodes import differences, versions
-from tuner.secrets import without_password
+from tuner.secrets import why, without_password
 from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
 from tuner.storage import LOG, PATIENCE, PICTURES, Storage, is_kept_for_going_on
-from tuner.tracking import CHECKPOINT_FILE, why
+from tuner.tracking import CHECKPOINT_FILE
 from tuner.watch import Watch
 
 if TYPE_CHECKING:

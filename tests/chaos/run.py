@@ -123,7 +123,9 @@ class Campaign:
             if not _as_it_should(fault, driver, hits[before:]):
                 wrong.append(f"start {start} ended with {driver.process.returncode}: {driver.said()[-500:]}")
             wrong += _begun_again(folder, restarts)
-            if left := driver.left_behind():
+            if left := driver.left_behind(
+                60.0 if fault == "raylet killed" else 15.0
+            ):  # whose agents look for it
                 wrong.append(f"start {start} left behind {', '.join(left)}")
             if driver.process.returncode == 0 and evaluations(folder) >= 0:
                 break

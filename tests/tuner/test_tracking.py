@@ -1,6 +1,8 @@
 """The address of MLflow: where it comes from, and what is said where nobody answers."""
 
+import fcntl
 import http.server
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -93,6 +95,17 @@ def test_a_database_that_is_away_is_told_before_mlflow_tries_it_again_and_again(
     with pytest.raises(RuntimeError, match=r"does not answer \(.*Connection refused\)"):
         check(f"postgresql://me@127.0.0.1:{free_port()}/runs")
     assert set(threading.enumerate()) <= before
+
+
+def test_a_folder_that_a_halted_process_has_locked_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_OPEN", 0.2)
+    halted = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(halted, fcntl.LOCK_EX)
+    with pytest.raises(RuntimeError, match=r"does not answer \(another process has held its folder for 0.2"):
+        check(f"sqlite:///{tmp_path}/mlflow.db")
+    os.close(halted)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
