@@ -229,6 +229,30 @@ def test_a_ray_that_does_not_start_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1 and told in done.stderr, done.stderr
 
 
+@pytest.mark.slow
+def test_a_sigterm_while_ray_starts_is_heard_and_aborts_nothing() -> None:
+    """Ray's native handler would set an alarm of three seconds, which a Ray that ends slowly outlasts."""
+    code = """
+import signal, ray
+from tuner.cluster import cluster
+start = ray.init
+ray.init = lambda **told: (start(**told), signal.raise_signal(signal.SIGTERM))
+try:
+    with cluster(None):
+        print("started")
+except KeyboardInterrupt:
+    print("heard", signal.alarm(0))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "heard 0\n", done.stderr
+
+
 def test_rays_client_is_refused_with_the_reason() -> None:
     with (
         pytest.raises(Mistake, match="a study is driven from a node of its cluster"),

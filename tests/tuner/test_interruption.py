@@ -3,6 +3,8 @@
 import fcntl
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,21 @@ def test_twice_ends_at_once_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert [row.state for row in rows(tmp_path)] == ["RUNNING"]
     goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1])
+
+
+def test_while_the_program_is_imported_it_is_no_traceback_either() -> None:
+    code = """
+import builtins, runpy, signal
+plain = builtins.__import__
+def interrupted(name, *rest, **more):
+    if name.startswith("trainers."):
+        signal.raise_signal(signal.SIGINT)
+    return plain(name, *rest, **more)
+builtins.__import__ = interrupted
+runpy.run_module("tuner", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted before anything was begun\n")
 
 
 @pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
