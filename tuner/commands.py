@@ -2,7 +2,6 @@
 
 import json
 import os
-import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +46,6 @@ def search(
     wanted = load_spec(spec, overrides=overrides, name=name, trials=trials)
     kept = None if trials is None else _trials_of_record(session, wanted)
     session.goes_on_with("resume", wanted.name, once=session.folder / wanted.name / "spec.yaml")
-    began = clock.monotonic()
     with Progress() as progress:
         study = run(
             wanted,
@@ -57,7 +55,7 @@ def search(
             tracking=session.tracking,
             progress=progress,
         )
-    status = _end(session, study, clock.monotonic() - began, time)
+    status = _end(session, study, time)
     if kept not in (None, trials):
         more = session.commands.line("resume", study.name, "--trials", str(trials))
         print(f"The study had {kept} trials and keeps them, whatever --trials says; {more} extends it.")
@@ -105,7 +103,6 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
     study = open_study(name, root=session.folder, tracking=session.tracking)
     given = load_spec(name) if os.path.isfile(name) else None
     session.goes_on_with("resume", study.name)
-    began = clock.monotonic()
     with Progress() as progress:
         study.resume(
             trials=trials,
@@ -115,7 +112,7 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
             address=address,
             progress=progress,
         )
-    return _end(session, study, clock.monotonic() - began, time)
+    return _end(session, study, time)
 
 
 def _seconds(time: str | None) -> float | None:
@@ -127,8 +124,8 @@ def _seconds(time: str | None) -> float | None:
         raise Mistake(f"--time is {time!r}, but {error}") from None
 
 
-def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> int:
-    """The last screen; a run that stopped early, and not because its time was up, was interrupted."""
+def _end(session: Session, study: "Study", time: str | None) -> int:
+    """The last screen; a run that stopped early, and was not interrupted, had a time that is up."""
     from tuner.screen import all_failed, duration, last_screen
 
     rows = study.record.rows()
@@ -137,14 +134,10 @@ def _end(session: Session, study: "Study", elapsed: float, time: str | None) -> 
     if study.is_done():
         return 1 if all_failed(rows) else 0
     limit = _seconds(time) if time is not None else study.spec.seconds("time")
-    if limit is not None and elapsed >= limit:
-        go_on = session.commands.line("resume", study.name)
-        print(
-            f"The time is up after {duration(elapsed)}; trials that have not ended go on from their last "
-            f"checkpoint with: {go_on}"
-        )
-        return 0
-    raise KeyboardInterrupt
+    told = "The time is up" if limit is None else f"The time of {duration(limit)} is up"
+    go_on = session.commands.line("resume", study.name)
+    print(f"{told}; trials that have not ended go on from their last checkpoint with: {go_on}")
+    return 0
 
 
 def _tell_lag(session: Session, study: "Study") -> None:

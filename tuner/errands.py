@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--settings", "file", required=True, type=click.Path(), metavar="FILE", help="An exported file."
 )
 @click.option("--spec", metavar="SPEC", help="Take the plan of this study instead of the file's.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="S", help="[the file's, else 0]")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="S", help="[the file's, else 0]")
 @click.option("-o", "--output", type=click.Path(), metavar="DIR", help="[trained/FILE-seedS]")
 @click.pass_obj
 def train(session: Session, file: str, spec: str | None, seed: int | None, output: str | None) -> None:

@@ -34,12 +34,12 @@ class Session:
         return Commands(self.root, self.tracking)
 
     def goes_on_with(self, *words: str, once: Path | None = None) -> None:
-        """From now on an interruption loses nothing: say which command goes on.
+        """From now on an interruption loses nothing that is written: say which command goes on.
 
         While the file `once` is not there, that is the command that was given.
         """
         self.interrupted = (
-            f"Interrupted; nothing is lost, and this goes on from here: {self.commands.line(*words)}"
+            f"Interrupted; what is written stays, and this goes on from here: {self.commands.line(*words)}"
         )
         self._once = once
 

@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from search_spaces.ranges import shown
+from trainers.plan import one_sentence
 from trainers.settings import Mistake
 from tuner import shared
 from tuner import tracking as tracking_
@@ -272,8 +275,12 @@ class Study:
                 f"--trials {trials} is the study's total of proposals and {self.name!r} has {exist} already: "
                 f"give {exist} or more"
             )
-        budget = self.spec.budget.model_copy(update={} if trials is None else {"trials": trials})
         kept = self.spec
+        try:
+            asked = {} if trials is None else {"trials": trials}
+            budget = type(kept.budget).model_validate(kept.budget.model_dump() | asked)
+        except ValidationError as error:
+            raise one_sentence(error, type(kept.budget), "budget") from None
         if resources is not None and bool(resources.gpu) != bool(kept.resources.gpu):
             begun = [row.label for row in self.record.rows() if row.state == RUNNING]
             if begun:

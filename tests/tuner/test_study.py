@@ -8,7 +8,9 @@ import yaml
 
 from trainers import prepared, settings
 from trainers.settings import Mistake
+from tuner.folder import create
 from tuner.sections import Resources, Stall
+from tuner.spec import freeze, load_spec
 from tuner.study import Study, open_study, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -54,13 +56,13 @@ def test_resources_that_no_node_has_change_nothing(done: Study) -> None:
     assert open_study("study", root=done.folder.parent).spec.resources.cpu < 999
 
 
-def test_a_trial_that_began_on_another_device_is_not_taken_to_this_one(done: Study) -> None:
+def test_a_trial_that_began_on_another_device_is_not_taken_to_this_one(tmp_path: Path) -> None:
     """It would fail there for good: its state is another's."""
-    with open_study("study", root=done.folder.parent).record as record:
-        row = record.add("confirmation", seed=7, pair=7)
-        with pytest.raises(Mistake, match=rf"resources.gpu is 1 and was 0, .* as {row.label} would have to"):
-            open_study("study", root=done.folder.parent).resume(resources=Resources(gpu=1))
-        record.fail("confirmation", row.number, "made for this test")
+    frozen = freeze(load_spec(spec())).model_copy(update={"uuid": "u1"})
+    with create(frozen, tmp_path / "study") as record:
+        row = record.propose()
+    with pytest.raises(Mistake, match=rf"resources.gpu is 1 and was 0, .* as {row.label} would have to"):
+        open_study("study", root=tmp_path).resume(resources=Resources(gpu=1))
 
 
 def test_a_storage_is_shared_and_only_the_studys_own_folder_is_deleted(tmp_path: Path) -> None:
@@ -97,6 +99,12 @@ def test_a_name_that_is_a_path_is_no_study(done: Study) -> None:
 def test_trials_are_a_total_that_never_shrinks(done: Study) -> None:
     with pytest.raises(Mistake, match=r"--trials 2 is the study's total of proposals and 'study' has \d"):
         done.resume(trials=2)
+    before = (done.folder / "spec.yaml").read_bytes()
+    with pytest.raises(
+        Mistake, match=r"budget.trials is 10000000, but it must be less than or equal to 1000000"
+    ):
+        done.resume(trials=10**7)
+    assert (done.folder / "spec.yaml").read_bytes() == before
 
 
 def test_another_spec_of_the_same_name_is_refused_with_the_keys_that_differ(done: Study) -> None:
