@@ -41,6 +41,7 @@ _MOST_STARTS = 40
 _STARTED = 4.0  # seconds after which a process has its handlers of signals
 _LATEST = 10.0  # seconds in which Ctrl-C and SIGTERM have to end a study
 _PATIENCE = 300.0  # seconds in which a study of some seconds has to end
+_EVALUATIONS = 6  # at most so many are awaited; a study has about 14
 _A_STUDY = 5  # so often one study is disturbed
 _FRUITLESS = 20  # studies of a kind, when one in which nothing was injected is the last
 _HOUR = 3600.0
@@ -99,8 +100,10 @@ class Campaign:
             words = ["resume", NAME] if evaluations(folder) >= 0 else ["search", "spec.yaml"]
             back = _HOUR * start if fault == "clock set back" else 0.0
             driver = Driver(folder, words, self._proxy.url, back)
-            wait, before = draw.uniform(0, took), len(hits)
-            while len(hits) < most and not driver.wait(wait):
+            before = len(hits)
+            while len(hits) < most and _still_runs(
+                driver, folder, draw, took / (1 + 2 * (len(hits) > before))
+            ):
                 moment = time.monotonic() - driver.began
                 at = evaluations(folder)
                 try:
@@ -114,7 +117,6 @@ class Campaign:
                     hits[-1]["ended after"] = after = round(time.monotonic() - began, 1)
                     if after > _LATEST:
                         wrong.append(f"start {start} ended {after} s after its signal")
-                wait = draw.uniform(0, took / 3)
             if not driver.wait(_PATIENCE):
                 wrong.append(f"start {start} did not end within {_PATIENCE:.0f} s: {driver.said()[-500:]}")
                 driver.process.kill()
@@ -173,6 +175,20 @@ class Campaign:
     @staticmethod
     def _decisions(record: Record) -> list[str]:
         return wrong_decisions(record.rows("proposal"), record.spec, record.metric, record.direction)
+
+
+def _still_runs(driver: Driver, folder: Path, draw: random.Random, took: float) -> bool:
+    """Let time go by, so long as is drawn or until some more evaluations are written; whether it runs then.
+
+    By time alone most moments would fall into the start of Ray, which is half of so small a study.
+    """
+    if draw.random() < 0.5:
+        return not driver.wait(draw.uniform(0, took))
+    wanted = max(0, evaluations(folder)) + draw.randint(1, _EVALUATIONS)
+    while evaluations(folder) < wanted:
+        if driver.wait(0.1):
+            return False
+    return not driver.wait(draw.uniform(0, 1))
 
 
 def _begun_again(folder: Path, restarts: dict[str, int]) -> list[str]:
