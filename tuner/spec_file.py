@@ -137,6 +137,10 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
             raise Mistake(
                 f"--set {shown(override)} is not key=value: write for example --set budget.trials=8"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in key):  # bytes of the command line that are none
+            raise Mistake(
+                f"--set {shown(override)} has a key that is no text: the keys are letters and digits"
+            )
         section = content
         for depth, part in enumerate(parts[:-1], start=1):
             if section.get(part) is None:

@@ -213,6 +213,7 @@ def test_an_override_sets_and_makes_sections_and_the_last_one_wins() -> None:
         ("name.x=1", "--set 'name.x=1' reaches below name, which is 'mine' and has no keys: set name itself"),
         ("plan.size.x=1", "reaches below plan.size, which is 96"),
         ("=" + "x" * 999, r"--set '=xxx\S* is not key=value"),
+        ("plan.si\udceczes=1", r"--set 'plan.si\\udceczes=1' has a key that is no text"),
         ("plan.size=[1", r"--set 'plan.size=\[1' is not YAML"),
         ("plan.size=*a", "aliases are not read here"),
         ("plan.size={a: 1, a: 2}", "'a' stands twice"),
