@@ -3,6 +3,8 @@
 import sys
 from typing import NoReturn
 
+from tuner.interruption import INTERRUPTED
+
 
 def run() -> NoReturn:
     """The program's entry."""
@@ -10,7 +12,7 @@ def run() -> NoReturn:
         from tuner import cli
     except KeyboardInterrupt:
         print("Interrupted before anything was begun", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     cli.run()
 
 

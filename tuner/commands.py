@@ -55,7 +55,7 @@ def search(
             tracking=session.tracking,
             progress=progress,
         )
-    status = _end(session, study, time)
+    status = _end(session, study)
     if kept not in (None, trials):
         more = session.commands.line("resume", study.name, "--trials", str(trials))
         print(f"The study had {kept} trials and keeps them, whatever --trials says; {more} extends it.")
@@ -112,7 +112,7 @@ def resume(session: Session, name: str, trials: int | None, time: str | None, ad
             address=address,
             progress=progress,
         )
-    return _end(session, study, time)
+    return _end(session, study)
 
 
 def _seconds(time: str | None) -> float | None:
@@ -124,19 +124,17 @@ def _seconds(time: str | None) -> float | None:
         raise Mistake(f"--time is {time!r}, but {error}") from None
 
 
-def _end(session: Session, study: "Study", time: str | None) -> int:
+def _end(session: Session, study: "Study") -> int:
     """The last screen; a run that stopped early, and was not interrupted, had a time that is up."""
-    from tuner.screen import all_failed, duration, last_screen
+    from tuner.screen import all_failed, last_screen
 
     rows = study.record.rows()
     print(last_screen(rows, study.spec, tracking=study.tracking, commands=session.commands))
     _tell_lag(session, study)
     if study.is_done():
         return 1 if all_failed(rows) else 0
-    limit = _seconds(time) if time is not None else study.spec.seconds("time")
-    told = "The time is up" if limit is None else f"The time of {duration(limit)} is up"
     go_on = session.commands.line("resume", study.name)
-    print(f"{told}; trials that have not ended go on from their last checkpoint with: {go_on}")
+    print(f"The time is up; trials that have not ended go on from their last checkpoint with: {go_on}")
     return 0
 
 

@@ -124,24 +124,21 @@ class Record:
     @staticmethod
     def _write(storage: BaseStorage, frozen: StudySpec) -> None:
         """Begin with nothing of that name: what a creation or a removal that was cut off has left goes."""
-        direction = frozen.direction()
         there = {one.study_name: one._study_id for one in storage.get_all_studies()}
         about = there.get(f"{frozen.name}/proposal")
-        if about is None or "spec" not in storage.get_study_user_attrs(about):
-            for role in ROLES:
-                if f"{frozen.name}/{role}" in there:
-                    storage.delete_study(there[f"{frozen.name}/{role}"])
+        if about is not None and "spec" in storage.get_study_user_attrs(about):
+            return
         for role in ROLES:
-            optuna.create_study(
-                storage=storage, study_name=f"{frozen.name}/{role}", direction=direction, load_if_exists=True
-            )
+            name = f"{frozen.name}/{role}"
+            if name in there:
+                storage.delete_study(there[name])
+            optuna.create_study(storage=storage, study_name=name, direction=frozen.direction())
         about = _study_id(storage, frozen.name, "proposal")
-        if "spec" not in storage.get_study_user_attrs(about):
-            storage.set_study_user_attr(about, "schema", SCHEMA)
-            spec = frozen.model_dump(mode="json")
-            storage.set_study_user_attr(about, "uuid", frozen.uuid)
-            storage.set_study_user_attr(about, CHECK, [digest(frozen.uuid, spec)])
-            storage.set_study_user_attr(about, "spec", spec)
+        storage.set_study_user_attr(about, "schema", SCHEMA)
+        spec = frozen.model_dump(mode="json")
+        storage.set_study_user_attr(about, "uuid", frozen.uuid)
+        storage.set_study_user_attr(about, CHECK, [digest(frozen.uuid, spec)])
+        storage.set_study_user_attr(about, "spec", spec)
 
     @staticmethod
     def exists(url: str, name: str) -> bool:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import fsspec
@@ -23,10 +24,12 @@ from tuner.tracking import CHECKPOINT_FILE
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
+T = TypeVar("T")
+
 _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
 _TEMPORARY = f"sparsity-tuner-{socket.gethostname()}-"  # then a process, of this machine or container
 _MARK = ".study"  # holds the study's uuid, for workers to know the place by
-PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
+_PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
 _HANGS = 60.0  # seconds that a thread's last copy is waited for
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # What others say of the same in their own words: Rust's libraries, torch, SQLite.
@@ -267,6 +270,18 @@ def _remove_what_the_dead_left() -> None:
             continue
 
 
+def patiently(ask: Callable[[], T]) -> T:
+    """What a storage answers; one that does not is asked again for half a minute, unless it has no room."""
+    for pause in _PATIENCE:
+        try:
+            return ask()
+        except Exception as error:  # whatever the storage raises
+            if no_room(error) is not None:
+                raise
+            time.sleep(pause)
+    return ask()
+
+
 class Mirror:
     """Copies what a trial writes in its local folder to the storage.
 
@@ -291,18 +306,14 @@ class Mirror:
 
     def keep(self) -> None:
         """Copy what has changed; a storage that does not answer is given half a minute."""
-        if self._folder is None:
-            return
-        for pause in (*PATIENCE, None):
-            try:
-                with self._copying:
-                    for path, state in _states(self._folder).items():
-                        self._copy(path, state)
-                return
-            except Exception as error:  # whatever the storage raises
-                if pause is None or no_room(error) is not None:
-                    raise
-                time.sleep(pause)
+        if self._folder is not None:
+            patiently(self._copy_all)
+
+    def _copy_all(self) -> None:
+        if self._folder is not None:
+            with self._copying:
+                for path, state in _states(self._folder).items():
+                    self._copy(path, state)
 
     def _copy(self, path: Path, state: tuple[int, ...]) -> None:
         if self._folder is not None and self._copied.get(path) != state:

@@ -221,7 +221,7 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _lock(folder: int) -> None:
-    """Lock it, or raise TimeoutError: a process that has been halted holds its lock."""
+    """Lock it, or raise TimeoutError: a halted process holds its lock, and flock itself waits for ever."""
     until = time.monotonic() + _OPEN
     while True:
         try:

@@ -9,7 +9,6 @@ import os
 import reprlib
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from tuner.nodes import differences, versions
 from tuner.secrets import why, without_password
 from tuner.sections import Stall
 from tuner.states import OUT_OF_MEMORY
-from tuner.storage import LOG, PATIENCE, PICTURES, Storage, is_kept_for_going_on
+from tuner.storage import LOG, PICTURES, Storage, is_kept_for_going_on, patiently
 from tuner.tracking import CHECKPOINT_FILE
 from tuner.watch import Watch
 
@@ -227,26 +226,17 @@ def refuse_unfit_node(job: dict[str, Any]) -> None:
             f"the node {socket.gethostname()} joined late and has {different}, as the driver has: install "
             "the same there, or take it out of the cluster, and `resume`"
         )
-    problem = _no_way(Storage(job["storage"]), job["study"])
-    if problem is not None:
+    try:
+        marked = patiently(lambda: Storage(job["storage"]).is_marked(job["study"]))
+        problem = "it does not see there what the driver wrote"
+    except Exception as error:  # whatever the file system of this machine raises
+        marked, problem = False, why(error)
+    if not marked:
         raise EndsStudy(
             f"the node {socket.gethostname()} does not reach the storage "
             f"{without_password(job['storage'])!r} ({problem}): mount it there, or take the node out of the "
             "cluster, and `resume`"
         )
-
-
-def _no_way(storage: Storage, study: str) -> str | None:
-    """Why this machine does not reach what the study keeps; None where it does, if only after some tries."""
-    problem = "it does not see there what the driver wrote"
-    for pause in (*PATIENCE, None):
-        try:
-            return None if storage.is_marked(study) else problem
-        except Exception as error:  # whatever the file system of this machine raises
-            if pause is None:
-                return why(error)
-            time.sleep(pause)
-    raise AssertionError("the last try returns")
 
 
 def _set_aside_damage(folder: Path) -> str | None:

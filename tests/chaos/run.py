@@ -100,10 +100,9 @@ class Campaign:
             words = ["resume", NAME] if evaluations(folder) >= 0 else ["search", "spec.yaml"]
             back = _HOUR * start if fault == "clock set back" else 0.0
             driver = Driver(folder, words, self._proxy.url, back)
-            before = len(hits)
-            while len(hits) < most and _still_runs(
-                driver, folder, draw, took / (1 + 2 * (len(hits) > before))
-            ):
+            before, longest = len(hits), took
+            while len(hits) < most and _still_runs(driver, folder, draw, longest):
+                longest = took / 3
                 moment = time.monotonic() - driver.began
                 at = evaluations(folder)
                 try:
@@ -125,9 +124,8 @@ class Campaign:
             if not _as_it_should(fault, driver, hits[before:]):
                 wrong.append(f"start {start} ended with {driver.process.returncode}: {driver.said()[-500:]}")
             wrong += _begun_again(folder, restarts)
-            if left := driver.left_behind(
-                60.0 if fault == "raylet killed" else 15.0
-            ):  # whose agents look for it
+            patience = 60.0 if fault == "raylet killed" else 15.0  # its agents look for it from time to time
+            if left := driver.left_behind(patience):
                 wrong.append(f"start {start} left behind {', '.join(left)}")
             if driver.process.returncode == 0 and evaluations(folder) >= 0:
                 break
@@ -205,8 +203,10 @@ def _begun_again(folder: Path, restarts: dict[str, int]) -> list[str]:
 def _as_it_should(fault: str, driver: Driver, hits: list[dict[str, Any]]) -> bool:
     """Whether a start ended as that fault may end one, or else well."""
     status, said = driver.process.returncode, driver.said()
-    if status == 0 or not hits:
-        return bool(status == 0)
+    if status == 0:
+        return True
+    if not hits:
+        return False
     written = hits[-1]["evaluations"] >= 0
     if fault in KILLS:
         return status == -9

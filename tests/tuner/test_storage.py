@@ -171,7 +171,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_storage_that_does_not_answer_for_a_while_is_tried_again_and_a_full_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.storage.PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr("tuner.storage._PATIENCE", (0.0, 0.0))
     storage = Storage("memory://away")
     folder = storage.open("7")
     mirror = storage.mirror("7", folder)

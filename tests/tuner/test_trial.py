@@ -13,7 +13,6 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError
 from small_disk import fill, small_disk
 
-import tuner.trial
 from trainers import checkpoint
 from trainers.settings import Mistake
 from tuner.nodes import versions
@@ -130,7 +129,7 @@ def test_a_storage_that_does_not_answer_at_once_is_asked_again(
 ) -> None:
     job: dict[str, Any] = {"storage": str(tmp_path / "trials"), "study": "u1", "versions": {}}
     Storage(job["storage"]).mark("u1")
-    monkeypatch.setattr(tuner.trial, "PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr("tuner.storage._PATIENCE", (0.0, 0.0))
     is_marked, errors = Storage.is_marked, [OSError(110, "Connection timed out"), ValueError("503")]
 
     def away(storage: Storage, study: str) -> bool:
@@ -150,7 +149,7 @@ def test_so_is_one_with_other_versions_and_no_password_is_told(monkeypatch: pyte
     job: dict[str, Any] = {"storage": "nowhere://me:secret@host/x", "study": "u1"}
     with pytest.raises(EndsStudy, match=r"joined late and has torch [\d.]+ and not 1\.0, as the driver has"):
         refuse_unfit_node(job | {"versions": versions() | {"torch": "1.0"}})
-    monkeypatch.setattr(tuner.trial, "PATIENCE", ())
+    monkeypatch.setattr("tuner.storage._PATIENCE", ())
     with pytest.raises(EndsStudy, match="does not reach") as caught:
         refuse_unfit_node(job | {"versions": versions()})
     assert "secret" not in str(caught.value)
