@@ -15,6 +15,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     RAY_AIR_NEW_OUTPUT="0",
+    CUBLAS_WORKSPACE_CONFIG=":4096:8",  # on a GPU, what deterministic algorithms ask for
     SPARSITY_TUNER_CACHE=tempfile.mkdtemp(prefix="sparsity-tuner-tests-"),
 )
 atexit.register(shutil.rmtree, os.environ["SPARSITY_TUNER_CACHE"], ignore_errors=True)

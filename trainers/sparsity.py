@@ -209,7 +209,7 @@ def attach(
             raise Mistake(f"the sites {sites[module].name!r} and {name!r} are one module; keep one of them")
         if name in settings and type(settings[name]) not in PENALTIES | PROJECTIONS:
             raise Mistake(f"the regularizer at {name!r} is {settings[name]!r}; use L1(…), L0(…) or L0Inf(…)")
-        sites[module] = _Site(name, settings.get(name), of.get(name), forward, copied)
+        sites[module] = _Site(name, settings.get(name), of.get(name), forward.last, copied)
     forward.sites.extend(sites.values())
     return Attached(network, sites, forward)
 
@@ -237,29 +237,38 @@ def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
     return modules[target]
 
 
-class _Forward:
-    """Knows when a forward pass of the whole network begins and ends, so that uses are counted a pass."""
+class _Pass:
+    """The last forward pass of the whole network, as far as its sites have to know it.
+
+    Apart from `_Forward`, which knows the sites: in a circle of references, activations would stay in a GPU's
+    memory until Python next looks for circles.
+    """
 
     def __init__(self) -> None:
-        self.sites: list[_Site] = []
-        self.inside = False
-        self.training = False
-        self.any = False
-        self.warned = False
+        self.inside = self.training = self.any = False
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"inside": False, "any": False}  # a copied network starts without a pass
 
+
+class _Forward:
+    """Sees when a forward pass of the whole network begins and ends, so that uses are counted a pass."""
+
+    def __init__(self) -> None:
+        self.sites: list[_Site] = []
+        self.last = _Pass()
+        self.warned = False
+
     def begin(self, network: nn.Module, inputs: object) -> None:
         # Replicas of DataParallel run at once, in threads, and share these hooks: none begins a pass.
         if not getattr(network, "_is_replica", False) and not _in_backward():
-            self.inside, self.training, self.any = True, network.training, True
+            self.last.inside, self.last.training, self.last.any = True, network.training, True
             for site in self.sites:
                 site.uses.clear()
 
     def end(self, network: nn.Module, inputs: object, output: object) -> None:
         unused = [site.name for site in self.sites if not site.uses]
-        if unused and self.inside and output is not None and not self.warned:  # None: the pass failed
+        if unused and self.last.inside and output is not None and not self.warned:  # None: the pass failed
             self.warned = True
             warnings.warn(
                 f"the site {unused[0]!r} took no part in a forward pass: the network left it out, or "
@@ -267,10 +276,10 @@ class _Forward:
                 "torch._dynamo.config.skip_nnmodule_hook_guards = False prevents",
                 stacklevel=2,
             )
-        self.inside = False
+        self.last.inside = False
 
     def seen(self) -> list["_Site"]:
-        if self.sites and not self.any:
+        if self.sites and not self.last.any:
             raise RuntimeError("no forward pass has run since attach; call the network first")
         return self.sites
 
@@ -301,10 +310,10 @@ class _Site:
     """The forward hook at one site."""
 
     def __init__(
-        self, name: str, regularizer: Regularizer | None, of: int | None, forward: _Forward, copied: bool
+        self, name: str, regularizer: Regularizer | None, of: int | None, last: _Pass, copied: bool
     ) -> None:
         self.name, self.regularizer, self.of = name, regularizer, of
-        self.forward, self.copied = forward, copied
+        self.last, self.copied = last, copied
         self.uses: list[_Use | None] = []  # None: a replica's, which nothing can be kept of
 
     def __getstate__(self) -> dict[str, Any]:
@@ -339,9 +348,9 @@ class _Site:
         return h
 
     def _record(self, module: nn.Module, h: Tensor, after: Tensor) -> None:
-        training = self.forward.training if self.forward.inside else module.training
-        if not self.forward.inside:  # a part of the network was called by itself: that is a pass of its own
-            self.forward.any = True
+        training = self.last.training if self.last.inside else module.training
+        if not self.last.inside:  # a part of the network was called by itself: that is a pass of its own
+            self.last.any = True
             self.uses.clear()
         if getattr(module, "_is_replica", False):
             self.uses.append(None)

@@ -1,15 +1,18 @@
 """An evaluation that runs out of memory is made again with half the pictures at once, and counts the same."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
-from trainings import small_gan
+from trainings import small_dip, small_gan
 
+from trainers.dip import DipTraining
 from trainers.gan import GanTraining
 from trainers.memory import exhausted
-from trainers.scores import Score
+from trainers.scores import Score, halve
+from trainers.settings import L1, L0Inf
 
 TOLD = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
@@ -76,6 +79,21 @@ def test_another_error_is_not_tried_again() -> None:
     assert len(narrow.calls) == 1
 
 
+def test_the_activations_of_what_was_scored_go_at_once() -> None:
+    """Not when Python next looks for cycles: a GPU's memory does not make it look."""
+    training = GanTraining(small_gan(settings={"h0": L0Inf(k=2), "code": L1(0.1)}), seed=3)
+    training.step()
+    gc.collect()
+    gc.disable()
+    try:
+        training.evaluate()
+        shapes = [tuple(one.shape) for one in gc.get_objects() if type(one) is Tensor]
+    finally:
+        gc.enable()
+    count = training.options.samples
+    assert [shape for shape in shapes if len(shape) == 4 and shape[0] == count] == []
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -90,3 +108,54 @@ def test_another_error_is_not_tried_again() -> None:
 def test_words_of_exhausted_memory(error: Exception) -> None:
     assert exhausted(error)
     assert not exhausted(ValueError(str(error)))
+
+
+# --- on a GPU: the device's own exhaustion ---------------------------------------------------------
+
+
+@pytest.fixture
+def room() -> Iterator[Callable[[int], None]]:
+    """Lets torch take no more than so many bytes of the GPU; all of it again afterwards."""
+    total = torch.cuda.get_device_properties(0).total_memory
+    yield lambda most: torch.cuda.set_per_process_memory_fraction(most / total)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_with_room_for_half_the_pictures_gives_the_same_numbers(
+    room: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = small_gan(
+        options={"samples": 1000, "size": 32, "network": {"width": 32, "blocks": 2, "latent": 8}}
+    )
+    whole, half = (GanTraining(plan, seed=3, device="cuda") for _ in range(2))
+    for training in (whole, half):
+        training.step()
+    half.load_state_dict(whole.state_dict())
+    half.parts = {of: part // 2 for of, part in half.parts.items()}
+    halve(half.scores)
+    reserved = []
+    for training in (half, whole):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        expected, _ = training.evaluate()
+        reserved.append(torch.cuda.max_memory_reserved())
+    assert capsys.readouterr().out == ""
+    torch.cuda.empty_cache()
+    assert reserved[0] < reserved[1]
+    room(sum(reserved) // 2)
+    metrics, _ = whole.evaluate()
+    said = capsys.readouterr().out
+    assert said.startswith("the evaluation ran out of memory (CUDA out of memory.")
+    assert said.endswith(f": again with {whole.most // 2} pictures at once\n")
+    assert metrics == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_room_for_a_training_is_told_from_another_fault(room: Callable[[int], None]) -> None:
+    DipTraining(small_dip(), seed=0, device="cuda").step()
+    torch.cuda.empty_cache()
+    room(torch.cuda.memory_reserved() + 2**24)
+    with pytest.raises(RuntimeError) as raised:
+        DipTraining(small_dip(options={"size": 400}), seed=0, device="cuda").step()
+    assert exhausted(raised.value)
