@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+
+_Handler = Callable[[int, FrameType | None], object]
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended, for a shell
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -23,16 +24,14 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._handled = _handled(self._note, *_SIGNALS)
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {one: signal.signal(one, self._note) for one in _SIGNALS}
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
+        self._handled.__exit__(None, None, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -71,28 +70,29 @@ def undisturbed() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: at its end, where there was one.
     """
+    heard: list[int] = []
+    try:
+        with _handled(lambda number, _: heard.append(number), *_SIGNALS):
+            yield
+    finally:
+        if heard:
+            raise KeyboardInterrupt
+
+
+def sigterm_as_ctrl_c() -> contextlib.AbstractContextManager[None]:
+    """Let a job's end be a KeyboardInterrupt while it is entered."""
+    return _handled(signal.default_int_handler, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _handled(by: _Handler, *signals: signal.Signals) -> Iterator[None]:
+    """Handle these signals so while it is entered; in a thread, which Python hands none, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
-    before = {one: signal.signal(one, lambda number, _: heard.append(number)) for one in _SIGNALS}
+    before = {one: signal.signal(one, by) for one in signals}
     try:
         yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-        if heard:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let a job's end be a KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
