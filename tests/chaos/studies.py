@@ -121,7 +121,7 @@ class Driver:
         names = []
         for process in left:
             with contextlib.suppress(psutil.Error):
-                names.append(process.name())
+                names.append(" ".join(Path(word).name for word in process.cmdline()[:3]))
                 process.kill()
         return names
 
