@@ -20,6 +20,7 @@ import tuner.ray_quiet  # noqa: F401  before ray
 # isort: split
 import ray
 from ray import cloudpickle, tune
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -186,7 +187,9 @@ class RecordScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Know a trial that is new or is to be tried again; the second is stopped if it has ended."""
-        self._queue.controller = tune_controller
+        if self._queue.controller is not tune_controller:
+            self._queue.controller = tune_controller
+            hear_of_exhaustion(tune_controller._actor_manager)
         self._queue.trials[trial.trial_id] = trial
         if self._record.row(trial.config["role"], trial.config["number"]).state != RUNNING:
             tune_controller.stop_trial(trial)
@@ -258,13 +261,36 @@ class RecordScheduler(FIFOScheduler):
         return {}
 
 
+def hear_of_exhaustion(manager: Any) -> None:
+    """Let Tune take it as a death where Ray ends a process because its node has too little memory.
+
+    Ray tells of it by an error that is no `RayActorError`, which Tune takes for a fault of its own: it would
+    end the study, and each resume would meet it again.
+
+    Args:
+        manager: Tune's, of all processes of a controller (ray/air/execution/_internal/actor_manager.py).
+    """
+    tell = manager._actor_task_failed
+
+    def told(tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            process = str(tracked_actor_task._tracked_actor.actor_id)
+            exception = RayActorError(process, str(exception))
+        tell(tracked_actor_task=tracked_actor_task, exception=exception)
+
+    manager._actor_task_failed = told
+
+
 def _failure_of(trial: Any) -> tuple[BaseException | None, str]:
     """The error of a trial's process and the text of all of them, as Ray has just written them here.
 
     Not by `trial.get_error`: that reads the storage, where the files arrive some time later.
     """
     kept, told = trial.pickled_error_file, trial.error_file
-    error = cloudpickle.loads(Path(kept).read_bytes()) if kept and Path(kept).is_file() else None
+    error = None
+    if kept and Path(kept).is_file():
+        error = cloudpickle.loads(Path(kept).read_bytes())
+        Path(kept).unlink()  # of the next failure Ray may keep the text alone
     return error, Path(told).read_text(encoding="utf-8") if told and Path(told).is_file() else ""
 
 

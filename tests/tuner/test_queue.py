@@ -4,19 +4,21 @@ import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
 import optuna
 import pytest
-from ray.exceptions import RayActorError
+from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError, RayActorError
 from trainings import SMALL_DIP
 
 from trainers import checkpoint
 from trainers.settings import L0, L1, Mistake
 from tuner.ending import Call
-from tuner.queue import MOST_LOST, Queue, RecordScheduler, drain
+from tuner.queue import MOST_LOST, Queue, RecordScheduler, _failure_of, drain, hear_of_exhaustion
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
@@ -86,6 +88,29 @@ def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> 
         for n in range(MOST_LOST)
     ]
     assert lost == [None] * (MOST_LOST - 1) + [f"it lost its node {MOST_LOST} times"]
+
+
+def test_a_failure_that_ray_keeps_as_text_alone_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    error, text = tmp_path / "error.pkl", tmp_path / "error.txt"
+    trial = SimpleNamespace(pickled_error_file=str(error), error_file=str(text))
+    error.write_bytes(cloudpickle.dumps(RayActorError(actor_id="a1", error_msg="its process has died")))
+    text.write_text("Failure # 1\nits process has died\n")
+    found, told = _failure_of(trial)
+    assert isinstance(found, RayActorError) and told == text.read_text()
+    text.write_text(told + "Failure # 2\nthe node running low on memory\n")
+    assert _failure_of(trial) == (None, text.read_text())
+
+
+def test_a_process_that_ray_ends_for_memory_has_died(tmp_path: Path) -> None:
+    told: list[Exception] = []
+    manager = SimpleNamespace(_actor_task_failed=lambda tracked_actor_task, exception: told.append(exception))
+    hear_of_exhaustion(manager)
+    of = SimpleNamespace(_tracked_actor=SimpleNamespace(actor_id=7))
+    other = RayActorError(actor_id="a1")
+    for error in (OutOfMemoryError("the node running low on memory"), other):
+        manager._actor_task_failed(tracked_actor_task=of, exception=error)
+    assert isinstance(told[0], RayActorError) and told[1] is other
+    assert (told[0].actor_id, str(told[0])) == ("7", "the node running low on memory")
 
 
 def test_trials_of_all_roles_run_in_one_loop(tmp_path: Path) -> None:
