@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainers.settings import Mistake
@@ -77,11 +77,45 @@ def same_study(wanted: StudySpec, folder: Path) -> Record:
     return record
 
 
-def create(frozen: StudySpec, folder: Path) -> Record:
-    """Write a new study: the record first, then the copy of its spec."""
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Hold a study's folder while the study comes to be; where none does, nothing of it stays.
+
+    Raises:
+        Mistake: another process holds it.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     with StudyLock(folder):
-        record = Record.create(database_of(frozen, folder), frozen)
-        write_spec(folder, record.spec)
+        try:
+            yield
+        except BaseException:
+            if not any((folder / one).exists() for one in (DATABASE, SPEC)):
+                _remove(folder, made)
+            raise
+
+
+def _remove(folder: Path, made: Sequence[Path]) -> None:
+    for one in made:
+        if one == folder:
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
+                one.rmdir()
+
+
+def create(frozen: StudySpec, folder: Path) -> Record:
+    """Write a new study, in a `new_folder`: the record first, then the copy of its spec.
+
+    Raises:
+        Mistake: a driver with another folder has put one of that name into the database meanwhile.
+    """
+    record = Record.create(database_of(frozen, folder), frozen)
+    if record.spec.uuid != frozen.uuid:
+        raise Mistake(
+            f"another driver has begun a study {frozen.name!r} in that database just now: give this one "
+            "another name with --name, or search again to go on with that one"
+        )
+    write_spec(folder, record.spec)
     return record
 
 
@@ -101,24 +135,14 @@ def settled(
         storage = os.path.abspath(storage)  # workers and later commands stand elsewhere
     refuse_password("tracking", tracking)  # it may come from the environment
     places = {"uuid": uuid.uuid4().hex, "storage": storage, "tracking": tracking}
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
     there = Storage(place(storage, folder.resolve(), places["uuid"] or ""))
+    there.check()
+    held = there.names("")
     try:
-        there.check()
-        held = there.names("")
-        try:
-            reach(there)
-        except BaseException:
-            if not held:
-                there.delete()
-            raise
-        tracking_.check(tracking)  # last, for it makes a SQLite file
+        reach(there)
     except BaseException:
-        for one in made:
-            if one == folder:
-                shutil.rmtree(one, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
-                    one.rmdir()
+        if not held:
+            there.delete()
         raise
+    tracking_.check(tracking)  # last, for it makes a SQLite file
     return frozen.model_copy(update=places)

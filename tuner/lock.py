@@ -39,14 +39,10 @@ class StudyLock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> "StudyLock":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(file)
+        file = self._taken()
+        while not self._is_there(file):  # its holder removed the folder, as `delete` does
             file.close()
-            raise _held(self._path.parent.name, holder) from None
+            file = self._taken()
         try:
             file.truncate(0)
             started = time.strftime(_START)
@@ -58,6 +54,23 @@ class StudyLock:
             raise
         self._file = file
         return self
+
+    def _taken(self) -> IO[str]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(file)
+            file.close()
+            raise _held(self._path.parent.name, holder) from None
+        return file
+
+    def _is_there(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -29,6 +29,7 @@ from tuner.folder import (
     SPEC,
     create,
     database_of,
+    new_folder,
     record_exists,
     same_study,
     settled,
@@ -392,9 +393,14 @@ def run(
         shares.update(shared.begun(frozen).prepared)  # last, for it may take hours
 
     with _ray(frozen, address):
-        resolved = tracking_.resolve_tracking(tracking, wanted, root)
-        frozen = settled(frozen, folder, resolved, reach).model_copy(update={"prepared": shares})
-        study = Study(folder, create(frozen, folder))
+        with new_folder(folder):
+            if record_exists(wanted, folder):
+                raise Mistake(
+                    f"another driver has run study {wanted.name!r} just now: search again to go on with it"
+                )
+            resolved = tracking_.resolve_tracking(tracking, wanted, root)
+            frozen = settled(frozen, folder, resolved, reach).model_copy(update={"prepared": shares})
+            study = Study(folder, create(frozen, folder))
         return study._go_on(
             lambda: shared.bring(study.spec.prepared, study.storage),  # made a moment ago: nothing to check
             time=time,

@@ -18,7 +18,7 @@ from small_disk import fill, small_disk
 
 from trainers.settings import Mistake
 from tuner.database import storage
-from tuner.folder import DATABASE, SPEC, create, record_exists, same_study
+from tuner.folder import DATABASE, SPEC, create, new_folder, record_exists, same_study
 from tuner.queue import drain
 from tuner.record import Record
 from tuner.rows import Row
@@ -295,7 +295,8 @@ def test_where_the_spec_stands_a_lost_record_is_damage_and_no_new_study(
     tmp_path: Path, left: bytes | None
 ) -> None:
     folder = tmp_path / "study"
-    create(frozen(), folder).close()
+    with new_folder(folder):
+        create(frozen(), folder).close()
     (folder / DATABASE).unlink()
     if left is not None:
         (folder / DATABASE).write_bytes(left)
@@ -307,12 +308,22 @@ def test_where_the_spec_stands_a_lost_record_is_damage_and_no_new_study(
 
 def test_a_creation_that_was_cut_off_before_its_spec_was_written_is_no_study_yet(tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    create(frozen(), folder).close()
+    with new_folder(folder):
+        create(frozen(), folder).close()
     (folder / SPEC).unlink()
     (folder / DATABASE).unlink()
     storage(f"sqlite:///{folder / DATABASE}", create=True)
     assert not record_exists(frozen(), folder)
     assert create(frozen(), folder).uuid == "u1"
+
+
+def test_a_study_that_another_driver_has_put_there_meanwhile_is_not_taken_over(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with new_folder(folder):
+        create(frozen(), folder).close()
+        with pytest.raises(Mistake, match="another driver has begun a study '.*' in that database just now"):
+            create(frozen().model_copy(update={"uuid": "u2"}), folder)
+        assert create(frozen(), folder).uuid == "u1"
 
 
 def test_a_full_disk_is_a_sentence_and_what_was_written_stands(tmp_path: Path) -> None:

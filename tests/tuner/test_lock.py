@@ -1,11 +1,14 @@
 """The lock: one holder, named to who comes second, gone with its process."""
 
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -15,6 +18,7 @@ from tuner.lock import StudyLock
 HOLD = """
 import sys
 from pathlib import Path
+from typing import IO
 from tuner.lock import StudyLock
 with StudyLock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -44,3 +48,20 @@ def test_the_lock_of_a_killed_driver_needs_no_waiting(tmp_path: Path) -> None:
     holder.wait()
     with StudyLock(tmp_path):
         pass
+
+
+def test_a_folder_that_its_holder_removes_meanwhile_is_locked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flock = tmp_path / "mine", fcntl.flock
+
+    def removed_first(file: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(folder)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with StudyLock(folder):
+        with pytest.raises(Mistake, match="is being run by process"), StudyLock(folder):
+            pass
+        assert (folder / "lock").is_file()

@@ -1,5 +1,6 @@
 """The façade: refusals before anything is written, resources that may change, another machine."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import yaml
 
 from trainers import prepared, settings
 from trainers.settings import Mistake
-from tuner.folder import create
+from tuner import shared
+from tuner.folder import create, new_folder
 from tuner.sections import Resources, Stall
-from tuner.spec import freeze, load_spec
+from tuner.spec import StudySpec, freeze, load_spec
 from tuner.study import Study, open_study, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -59,7 +61,7 @@ def test_resources_that_no_node_has_change_nothing(done: Study) -> None:
 def test_a_trial_that_began_on_another_device_is_not_taken_to_this_one(tmp_path: Path) -> None:
     """It would fail there for good: its state is another's."""
     frozen = freeze(load_spec(spec())).model_copy(update={"uuid": "u1"})
-    with create(frozen, tmp_path / "study") as record:
+    with new_folder(tmp_path / "study"), create(frozen, tmp_path / "study") as record:
         row = record.propose()
     with pytest.raises(Mistake, match=rf"resources.gpu is 1 and was 0, .* as {row.label} would have to"):
         open_study("study", root=tmp_path).resume(resources=Resources(gpu=1))
@@ -190,6 +192,23 @@ def test_what_cannot_be_prepared_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(Mistake, match="text is 'nowhere', but there is no such file"):
         run(missing, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_being_begun_is_no_other_drivers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take hours to begin, and a second driver that is refused or ended must not remove it."""
+    one, places = sharing(tmp_path), {"root": tmp_path / "root"}
+    begin = shared.begun
+
+    def meanwhile(frozen: StudySpec) -> StudySpec:
+        with pytest.raises(Mistake, match=rf"study 'study' is being run by process {os.getpid()} on"):
+            run(one | {"retries": 7}, **places)
+        return begin(frozen)
+
+    monkeypatch.setattr(shared, "begun", meanwhile)
+    study = run(one, **places)
+    assert study.is_done() and study.spec.retries != 7
 
 
 def states(study: Study) -> dict[str, str]:
