@@ -181,9 +181,12 @@ class RecordScheduler(FIFOScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, queue: Queue, call: Call, listen: Listen) -> None:
+    def __init__(
+        self, queue: Queue, call: Call, listen: Listen, answers: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._queue, self._record, self._call, self._listen = queue, queue.record, call, listen
+        self._answers = answers  # whether the storage does
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Know a trial that is new or is to be tried again; the second is stopped if it has ended."""
@@ -247,6 +250,11 @@ class RecordScheduler(FIFOScheduler):
             return None
         if process:
             self._queue.dead.add(process)
+        if stalled and not self._answers():
+            raise RuntimeError(
+                f"the storage does not answer, and a trial waits for it ({stalled}): bring it back, and "
+                "`resume`; the trial is none the worse for it"
+            )
         if lost_its_node(error):
             self._queue.lost[role, number] += 1
             lost = self._queue.lost[role, number]
@@ -342,7 +350,8 @@ def drain(
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
                     Storage(storage).mark(record.uuid)
                     queue.trials.clear()
-                    _tuner(queue, searcher, RecordScheduler(queue, call, listen), ending, scratch).fit()
+                    scheduler = RecordScheduler(queue, call, listen, Storage(storage).answers)
+                    _tuner(queue, searcher, scheduler, ending, scratch).fit()
                     if queue.trials:  # Tune was told to stop: what has ended or was given up is gone
                         break
         except Stopped:

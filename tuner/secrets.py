@@ -10,11 +10,11 @@ _SERVER = re.compile(r"(?i)\b(https?://)[^/\s]*@")
 # A password may hold a slash there, as AWS's keys do; a path below sqlite:// or file:// may hold an @.
 _OTHER = re.compile(r"(?i)\b((?!https?:|sqlite|file|local)[a-z][\w+.-]*://)(?:[^/@\s]*:\S*|[^/@\s]*)@")
 _DATABASE = re.compile(r"(?i)\b((?:postgres(?:ql)?|mysql|mssql)[\w+]*://)\S*@")
-_NAMES = r"password|passwd|pwd|token|secret|signature|credential|(?:access|account|api|private)_?key"
-_QUERY = re.compile(rf"(?i)((?:{_NAMES})=|\bsig=)[^&\s'\",;)]+")
+_NAMES = r"passw(?:or)?d|passphrase|pwd|token|secret|signature|credential|(?:access|account|api|private)_?key"
+_QUERY = re.compile(rf"(?i)((?:{_NAMES})(?:=|%3D)|\bsig=)[^&\s'\",;)]+")
 _JSON = re.compile(rf"""(?i)(["'](?:\w+_)?(?:{_NAMES})["']\s*:\s*["'])[^"']+""")
 _HEADER = re.compile(r"""(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:\w+\s+)?)[^\s"',]+""")
-_VARIABLE = re.compile(rf"(?i){_NAMES}")
+_VARIABLE = re.compile(rf"(?i){_NAMES}|(?:^|_)(?:pass|pat)(?:_|$)")
 _PLACE = re.compile(r"(?i)_(file|path|dir|folder)$")
 _SHORTEST = 6  # characters of a variable's value that is looked for; shorter ones stand in any text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,7 @@ def _sites(value: object) -> str | tuple[str, ...]:
         value = [str(site) if type(site) is int else site for site in value]
     if not isinstance(value, list) or not all(isinstance(site, str) and site for site in value):
         raise ValueError('it must be a list of sites such as [up0, code, "2.1"], or the word all')
-    twice = [site for site in value if value.count(site) > 1]
+    twice = [site for site, times in Counter(value).items() if times > 1]
     if not value or twice:
         raise ValueError(
             f"each site must be named once, and {twice[0]!r} is not" if twice else "no site is left"

@@ -30,7 +30,8 @@ _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
 _TEMPORARY = f"sparsity-tuner-{socket.gethostname()}-"  # then a process, of this machine or container
 _MARK = ".study"  # holds the study's uuid, for workers to know the place by
 _PATIENCE = (1.0, 5.0, 25.0)  # seconds between two tries to reach a storage that does not answer
-_HANGS = 60.0  # seconds that a thread's last copy is waited for
+_HANGS = 60.0  # seconds that an answer is waited for, or a thread's last copy
+_RENAMING = {"file", "sftp"}  # fsspec's names of file systems
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # What others say of the same in their own words: Rust's libraries, torch, SQLite.
 _NO_ROOM_WORDS = (
@@ -105,6 +106,18 @@ class Storage:
     def is_marked(self, uuid: str) -> bool:
         """Whether this is the place of that study, seen from here."""
         return self.read(_MARK) == uuid.encode()
+
+    def answers(self) -> bool:
+        """Whether it answers at all, and be it with an error: of a server that is away NFS waits for ever."""
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                self.read(_MARK)
+
+        asked = threading.Thread(target=ask, name="ask the storage", daemon=True)
+        asked.start()
+        asked.join(_HANGS)
+        return not asked.is_alive()
 
     def put(self, name: str, path: Path) -> None:
         """Bring a local file to the storage as `name` (`7/log.txt`), whole or not at all."""
@@ -225,11 +238,13 @@ class Storage:
 def _whole(files: fsspec.AbstractFileSystem, there: str, write: Callable[[str], object]) -> None:
     """Let `write` make the file `there`; where it is cut off, nothing of it is seen.
 
-    An object store shows whole objects by itself.
+    Files are renamed into their place where a rename takes that of another; an object store shows whole
+    objects by itself. Of other file systems it is not known.
     """
     before, _, last = there.rpartition("/")
     files.makedirs(before, exist_ok=True)
-    if "file" not in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+    protocols = files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)
+    if not _RENAMING.intersection(protocols):
         write(there)
         return
     part = f"{before}/.{last}-{os.getpid()}-{uuid4().hex}"
@@ -286,8 +301,8 @@ class Mirror:
     """Copies what a trial writes in its local folder to the storage.
 
     `keep` copies all that has changed, between two steps. A thread copies the checkpoint whenever it was
-    saved, so that one saved by the clock survives the loss of this machine; it takes no other file, for that
-    one alone is never there in part.
+    saved, so that one saved by the clock survives the loss of this machine, and the log, whose last lines say
+    what became of it. It takes no other file, for another may be there in part.
 
     Args:
         storage: where to.
@@ -332,15 +347,14 @@ class Mirror:
         while not self._closed.wait(pause):
             began = time.monotonic()
             try:
-                self._keep_checkpoint()
+                self._keep_newest()
             except Exception:  # the evaluation to come copies again, and tells what is wrong
                 logging.getLogger(__name__).debug("a copy to the storage failed", exc_info=True)
             pause = max(_LOOK, 9 * (time.monotonic() - began))  # a tenth of the time at most
 
-    def _keep_checkpoint(self) -> None:
-        if self._folder is not None:
+    def _keep_newest(self) -> None:
+        for path in () if self._folder is None else (self._folder / CHECKPOINT_FILE, self._folder / LOG):
             with self._copying:
-                path = self._folder / CHECKPOINT_FILE
                 found = _state(path)
                 if found is not None:
                     self._copy(path, found)

@@ -52,6 +52,7 @@ ERRORS: dict[str, Exception] = {
     "shape": RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
     "key": KeyError("psnr"),
     "assertion": AssertionError(),
+    "bytes": ValueError("no picture caf\udce9.png"),  # as Python reads a name that is no text
 }
 METRICS: dict[str, Any] = {
     "torch": torch.tensor(0.5),

@@ -24,6 +24,7 @@ ADDRESSES = (
     "postgresql://me:SECRET/typed@127.0.0.1:9/x",
     "s3://KEY:SECRET/typed@bucket/x",
     "https://host/x?sig=SECRET-typed&sv=1",
+    "mssql+pyodbc:///?odbc_connect=Server%3Dx%3BPWD%3DSECRET-typed",
 )
 
 

@@ -321,7 +321,7 @@ def test_a_study_that_another_driver_has_put_there_meanwhile_is_not_taken_over(t
     folder = tmp_path / "study"
     with new_folder(folder):
         create(frozen(), folder).close()
-        with pytest.raises(Mistake, match="another driver has begun a study '.*' in that database just now"):
+        with pytest.raises(Mistake, match=r"another driver has begun a study '.*' in that database just now"):
             create(frozen().model_copy(update={"uuid": "u2"}), folder)
         assert create(frozen(), folder).uuid == "u1"
 

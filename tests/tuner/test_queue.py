@@ -90,6 +90,21 @@ def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> 
     assert lost == [None] * (MOST_LOST - 1) + [f"it lost its node {MOST_LOST} times"]
 
 
+def test_a_storage_that_hangs_ends_the_study_and_costs_its_trials_nothing(tmp_path: Path) -> None:
+    record = create(tmp_path, retries=0)
+    record.propose()
+    scheduler = RecordScheduler(
+        Queue(record, propose=True, deadline=None), Call(), lambda: None, answers=lambda: False
+    )
+    scheduler._queue.overdue["proposal", 0] = "it stalled: no step in 25 min"
+    died = RayActorError(actor_id="a1", error_msg="its worker process has died")
+    with pytest.raises(
+        RuntimeError, match=r"^the storage does not answer, .* \(it stalled: no step in 25 min\)"
+    ):
+        scheduler._over("proposal", 0, died, "")
+    assert [(row.state, row.failures) for row in record.rows("proposal")] == [("RUNNING", 0)]
+
+
 def test_a_failure_that_ray_keeps_as_text_alone_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
     error, text = tmp_path / "error.pkl", tmp_path / "error.txt"
     trial = SimpleNamespace(pickled_error_file=str(error), error_file=str(text))

@@ -239,6 +239,13 @@ def test_without_a_scheduler_nothing_is_pruned(url: str) -> None:
     assert states == ["COMPLETE"] * 4
 
 
+def test_a_reason_is_text_whatever_bytes_are_in_it(url: str) -> None:
+    record = Record.create(url, frozen())
+    record.propose()
+    record.fail("proposal", 0, "no picture caf\udce9.png")
+    assert Record(url, "study").row("proposal", 0).reason == r"no picture caf\udce9.png"
+
+
 def test_a_missing_metric_fails_the_trial_with_a_sentence(url: str) -> None:
     record = Record.create(url, frozen())
     record.propose()

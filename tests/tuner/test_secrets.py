@@ -82,8 +82,10 @@ def test_what_the_environment_holds_is_left_out_whole_and_nothing_else(
         '"api_key": "SECRET 1"',
     ):
         assert "SECRET" not in without_password(header) and "…" in without_password(header)
-    monkeypatch.setenv("LONG_TOKEN", "SECRET-token-and-more")
-    assert without_password("SECRET-token-and-more") == "…"
+    for name in ("LONG_TOKEN", "DB_PASS", "KEY_PASSPHRASE", "GITHUB_PAT"):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, "SECRET-token-and-more")
+            assert without_password("SECRET-token-and-more") == "…"
     for text in ("see /run/a-file of dip", "me", 'step 3: {"tokens": 5, "max_tokens": 3}'):
         assert without_password(text) == text
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from small_disk import fill, small_disk
 
 from trainers.settings import Mistake
@@ -112,12 +113,47 @@ def test_a_checkpoint_reaches_an_address_before_the_next_evaluation(tmp_path: Pa
     storage = Tells(f"file://{tmp_path}/trials")
     folder = storage.open("7")
     mirror = storage.mirror("7", folder)
-    (folder / "log.txt").write_text("words alone are not worth a copy")
     (folder / "checkpoint.pt").write_bytes(b"saved by the clock")
     assert storage.has_put.wait(100)
     assert (tmp_path / "trials" / "7" / "checkpoint.pt").read_bytes() == b"saved by the clock"
     mirror.close()
     storage.close(folder)
+
+
+def test_so_does_the_log_whose_last_lines_say_why_a_process_was_killed(tmp_path: Path) -> None:
+    storage = Tells(f"file://{tmp_path}/trials")
+    folder = storage.open("7")
+    mirror = storage.mirror("7", folder)
+    (folder / "log.txt").write_text("200 GB are asked for\n")
+    assert storage.has_put.wait(100)
+    assert (tmp_path / "trials" / "7" / "log.txt").read_text() == "200 GB are asked for\n"
+    mirror.close()
+    storage.close(folder)
+
+
+@pytest.mark.parametrize(("protocol", "renames"), [("sftp", True), ("s3", False), (("gcs", "gs"), False)])
+def test_a_file_is_renamed_into_its_place_but_in_an_object_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str | tuple[str, ...], renames: bool
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(LocalFileSystem, "protocol", protocol)
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", lambda _, path, content: written.append(path))
+    monkeypatch.setattr(LocalFileSystem, "mv", lambda _, old, new: written.append(new))
+    Storage(str(tmp_path)).write("a", b"x")
+    assert written[-1] == f"{tmp_path}/a" and len(written) == 1 + renames
+
+
+def test_a_storage_that_hangs_does_not_answer_and_one_that_fails_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuner.storage._HANGS", 0.05)
+    storage, away = Storage("memory://answers"), threading.Event()
+    assert storage.answers()
+    monkeypatch.setattr(storage, "read", lambda name: Path(name, "nowhere").read_bytes())
+    assert storage.answers()
+    monkeypatch.setattr(storage, "read", lambda name: away.wait())
+    assert not storage.answers()
+    away.set()
 
 
 def test_only_what_has_changed_is_copied_again(tmp_path: Path) -> None:
