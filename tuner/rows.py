@@ -88,7 +88,7 @@ def row_of(role: str, trial: FrozenTrial) -> Row:
         seed=attributes["seed"],
         settings={site: from_json(one, site) for site, one in attributes["settings"].items()},
         extras=attributes["extras"],
-        evaluations=tuple(sorted(evaluations, key=lambda one: one.step)),
+        evaluations=tuple(sorted(evaluations, key=lambda one: one.seq)),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         started=_seconds(trial.datetime_start) or 0.0,
         finished=_seconds(trial.datetime_complete),

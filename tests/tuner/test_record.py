@@ -304,3 +304,15 @@ def test_where_a_trial_ran_and_began_again_is_written_without_repeats(url: str) 
     record.ran("baseline", 0, node="c (3)", afresh=True)
     again = Record(url, record.spec.name).row("baseline", 0)
     assert (again.nodes, again.restarts) == (row.nodes, row.restarts)
+
+
+def test_evaluations_stay_in_the_order_in_which_they_came(url: str) -> None:
+    """A training that begins again may evaluate at other steps between those of the plan."""
+    record = Record.create(url, frozen())
+    baseline = record.add("baseline", seed=0)
+    first = record.spec.evaluate_at()[0]
+    for step in (first, first - 1):
+        record.evaluation("baseline", baseline.number, step, {"score": 1.0})
+    again = Record(url, "study").row("baseline", 0)
+    assert [one.step for one in again.evaluations] == [first, first - 1]
+    assert again == record.row("baseline", 0)
