@@ -4,17 +4,17 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainers.settings import Mistake
 from trainers.whole import written_whole
 from tuner import tracking as tracking_
-from tuner.lock import StudyLock
+from tuner.lock import LOCK, StudyLock
 from tuner.record import Record
 from tuner.secrets import refuse_password, without_password
 from tuner.spec import StudySpec, differences, freeze, to_yaml
-from tuner.storage import Storage, place
+from tuner.storage import TRIALS, Storage, place
 
 DATABASE = "study.db"
 SPEC = "spec.yaml"
@@ -79,28 +79,36 @@ def same_study(wanted: StudySpec, folder: Path) -> Record:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Hold a study's folder while the study comes to be; where none does, nothing of it stays.
+    """Hold a study's folder while the study comes to be; where none does, the folders made for it go.
 
     Raises:
         Mistake: another process holds it.
     """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    trials = folder / TRIALS
+    made = [one for one in (trials, folder, *folder.parents) if not one.exists()]
     with StudyLock(folder):
         try:
             yield
         except BaseException:
-            if not any((folder / one).exists() for one in (DATABASE, SPEC)):
-                _remove(folder, made)
+            if made and not any((folder / one).exists() for one in (DATABASE, SPEC)):
+                if trials in made:
+                    shutil.rmtree(trials, ignore_errors=True)
+                if folder in made:
+                    (folder / LOCK).unlink()
+                for one in made:
+                    with contextlib.suppress(OSError):  # somebody has put something there meanwhile
+                        one.rmdir()
             raise
 
 
-def _remove(folder: Path, made: Sequence[Path]) -> None:
-    for one in made:
-        if one == folder:
-            shutil.rmtree(one, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
-                one.rmdir()
+def remove(folder: Path) -> None:
+    """Remove a study's folder, whose lock is held: that goes last, so that nobody takes it in between."""
+    for one in folder.iterdir():
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
+        elif one.name != LOCK:
+            one.unlink()
+    shutil.rmtree(folder)
 
 
 def create(frozen: StudySpec, folder: Path) -> Record:
@@ -111,6 +119,7 @@ def create(frozen: StudySpec, folder: Path) -> Record:
     """
     record = Record.create(database_of(frozen, folder), frozen)
     if record.spec.uuid != frozen.uuid:
+        record.close()
         raise Mistake(
             f"another driver has begun a study {frozen.name!r} in that database just now: give this one "
             "another name with --name, or search again to go on with that one"
@@ -140,9 +149,9 @@ def settled(
     held = there.names("")
     try:
         reach(there)
+        tracking_.check(tracking)  # last, for it makes a SQLite file
     except BaseException:
         if not held:
             there.delete()
         raise
-    tracking_.check(tracking)  # last, for it makes a SQLite file
     return frozen.model_copy(update=places)

@@ -17,8 +17,10 @@ from typing import IO, Any
 
 from trainers.settings import Mistake
 
+LOCK = "lock"
 _START = "%Y-%m-%d %H:%M:%S"
 _HALF = 2**32 - 1
+_TRIES = 10
 # A key of 64 bits stands in pg_locks as two halves.
 _WHO = """
 SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -35,14 +37,11 @@ class StudyLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "lock"
+        self._path = folder / LOCK
         self._file: IO[str] | None = None
 
     def __enter__(self) -> "StudyLock":
         file = self._taken()
-        while not self._is_there(file):  # its holder removed the folder, as `delete` does
-            file.close()
-            file = self._taken()
         try:
             file.truncate(0)
             started = time.strftime(_START)
@@ -56,21 +55,22 @@ class StudyLock:
         return self
 
     def _taken(self) -> IO[str]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(file)
-            file.close()
-            raise _held(self._path.parent.name, holder) from None
-        return file
-
-    def _is_there(self, file: IO[str]) -> bool:
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
-        except FileNotFoundError:
-            return False
+        """The file, locked; anew where its holder removed it meanwhile, as `delete` does, a few times."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(self._path.open("a+", encoding="utf-8"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise _held(self._path.parent.name, _holder(file)) from None
+                if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                    stack.pop_all()
+                    return file
+        raise RuntimeError(
+            f"{str(self._path)!r} cannot be locked, for it is another file at each look: see that nothing "
+            "removes it, or name another --root, on a file system that numbers its files"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -31,6 +31,7 @@ from tuner.interruption import Interruption, undisturbed
 from tuner.nodes import versions
 from tuner.record import Record
 from tuner.rows import Row
+from tuner.secrets import without_password
 from tuner.slots import Slots, alive, node_called, slots
 from tuner.states import OUT_OF_MEMORY, RUNNING
 from tuner.storage import Storage
@@ -181,18 +182,15 @@ class RecordScheduler(FIFOScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(
-        self, queue: Queue, call: Call, listen: Listen, answers: Callable[[], bool] = lambda: True
-    ) -> None:
+    def __init__(self, queue: Queue, call: Call, listen: Listen, storage: Storage | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._queue, self._record, self._call, self._listen = queue, queue.record, call, listen
-        self._answers = answers  # whether the storage does
+        self._storage = storage
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Know a trial that is new or is to be tried again; the second is stopped if it has ended."""
-        if self._queue.controller is not tune_controller:
-            self._queue.controller = tune_controller
-            hear_of_exhaustion(tune_controller._actor_manager)
+        self._queue.controller = tune_controller
+        hear_of_exhaustion(tune_controller._actor_manager)
         self._queue.trials[trial.trial_id] = trial
         if self._record.row(trial.config["role"], trial.config["number"]).state != RUNNING:
             tune_controller.stop_trial(trial)
@@ -250,10 +248,10 @@ class RecordScheduler(FIFOScheduler):
             return None
         if process:
             self._queue.dead.add(process)
-        if stalled and not self._answers():
+        if stalled and self._storage is not None and not self._storage.answers():
             raise RuntimeError(
-                f"the storage does not answer, and a trial waits for it ({stalled}): bring it back, and "
-                "`resume`; the trial is none the worse for it"
+                f"the storage {without_password(self._storage.where)!r} does not answer, and a trial waits "
+                f"for it ({stalled}): bring it back, and `resume`; the trial is none the worse for it"
             )
         if lost_its_node(error):
             self._queue.lost[role, number] += 1
@@ -276,8 +274,11 @@ def hear_of_exhaustion(manager: Any) -> None:
     end the study, and each resume would meet it again.
 
     Args:
-        manager: Tune's, of all processes of a controller (ray/air/execution/_internal/actor_manager.py).
+        manager: Tune's, of all processes of a controller (ray/air/execution/_internal/actor_manager.py); one
+            that hears of it already is left as it is.
     """
+    if "_actor_task_failed" in vars(manager):
+        return
     tell = manager._actor_task_failed
 
     def told(tracked_actor_task: Any, exception: Exception) -> None:
@@ -350,7 +351,7 @@ def drain(
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
                     Storage(storage).mark(record.uuid)
                     queue.trials.clear()
-                    scheduler = RecordScheduler(queue, call, listen, Storage(storage).answers)
+                    scheduler = RecordScheduler(queue, call, listen, Storage(storage))
                     _tuner(queue, searcher, scheduler, ending, scratch).fit()
                     if queue.trials:  # Tune was told to stop: what has ended or was given up is gone
                         break

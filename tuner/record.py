@@ -280,8 +280,7 @@ class Record:
 
     def fail(self, role: str, number: int, reason: str) -> str:
         """End a trial as FAILED, with a reason that a person can read; passwords are left out of it."""
-        text = without_password(reason).encode(errors="backslashreplace").decode()  # MLflow takes text alone
-        return self._finish(role, number, TrialState.FAIL, reason=text)
+        return self._finish(role, number, TrialState.FAIL, reason=without_password(reason))
 
     def exhausted(self, role: str, number: int) -> str:
         """End a trial that found too little memory: PRUNED, as a divergence is, so the sampler learns."""

@@ -28,6 +28,8 @@ _WAYS = {
 def without_password(text: str) -> str:
     """Leave out of a text the users and passwords of addresses, and the secrets that the environment holds.
 
+    Bytes in it that are no text, as a file's name may have, are told as Python shows them.
+
     >>> without_password("no answer from https://me:secret@host:5000/x?token=abc")
     'no answer from https://host:5000/x?token=…'
     """
@@ -37,7 +39,7 @@ def without_password(text: str) -> str:
         text = pattern.sub(r"\1…", text)
     for secret in _of_environment():
         text = text.replace(secret, "…")
-    return text
+    return text.encode(errors="backslashreplace").decode()  # files and MLflow take text alone
 
 
 def why(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from tuner.tracking import CHECKPOINT_FILE
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
+TRIALS = "trials"  # in a study's own folder, where its spec names no storage
 T = TypeVar("T")
 
 _LOOK = 1.0  # seconds between two looks for a checkpoint that was saved
@@ -67,7 +68,7 @@ def place(storage: str | None, folder: Path, uuid: str) -> str:
         raise Mistake(
             f"the uuid of study {folder.name!r} is {uuid[:80]!r}, but it must be letters and digits alone"
         )
-    return str(folder / "trials") if storage is None else f"{storage.rstrip('/')}/{folder.name}-{uuid[:8]}"
+    return str(folder / TRIALS) if storage is None else f"{storage.rstrip('/')}/{folder.name}-{uuid[:8]}"
 
 
 class Storage:
@@ -75,7 +76,7 @@ class Storage:
 
     With a path a trial works in its folder there. With an fsspec address (`s3://bucket/…`) it works in a
     temporary local folder; what changes there is copied to the address, after each evaluation and, by
-    `Mirror`, whenever a checkpoint is saved.
+    `Mirror`, checkpoint and log whenever they are written.
 
     Args:
         where: a path or an fsspec address that this study has for itself.

@@ -8,7 +8,6 @@
 import contextlib
 import os
 import shlex
-import shutil
 import statistics
 import threading
 import time as clock
@@ -31,6 +30,7 @@ from tuner.folder import (
     database_of,
     new_folder,
     record_exists,
+    remove,
     same_study,
     settled,
     studies,
@@ -262,7 +262,7 @@ class Study:
             tracking_.delete_runs(self.tracking, self.uuid)
             self.storage.delete()
             self.record.delete()
-            shutil.rmtree(self.folder)
+            remove(self.folder)
 
     def _held(self) -> Record:
         """The record as it is now, which no other driver on any machine writes until it is closed."""
@@ -396,7 +396,7 @@ def run(
         with new_folder(folder):
             if record_exists(wanted, folder):
                 raise Mistake(
-                    f"another driver has run study {wanted.name!r} just now: search again to go on with it"
+                    f"another driver has begun study {wanted.name!r} just now: search again to go on with it"
                 )
             resolved = tracking_.resolve_tracking(tracking, wanted, root)
             frozen = settled(frozen, folder, resolved, reach).model_copy(update={"prepared": shares})

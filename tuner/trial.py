@@ -80,7 +80,7 @@ class OpenTrial:
             self._folder = self._storage.open(label)
             damage = _set_aside_damage(self._folder)
             self.afresh = _begins_again(self._folder)
-            self._log = _Log((self._folder / LOG).open("ab"))
+            self._log = _Log((self._folder / LOG).open("ab"), encoding="utf-8", line_buffering=True)
             if damage is not None:
                 print(damage, file=self._log)
         self._mirror = self._storage.mirror(label, self._folder)
@@ -174,13 +174,7 @@ class OpenTrial:
 
 
 class _Log(io.TextIOWrapper):
-    """A trial's log, which people send around: without the passwords in what is written to it.
-
-    A file's name may hold bytes that are no text; they are written as Python shows them.
-    """
-
-    def __init__(self, file: io.BufferedWriter) -> None:
-        super().__init__(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    """A trial's log, which people send around: without the passwords in what is written to it."""
 
     def write(self, text: str) -> int:
         """Write the text but for its passwords."""

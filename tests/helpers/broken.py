@@ -53,6 +53,7 @@ ERRORS: dict[str, Exception] = {
     "key": KeyError("psnr"),
     "assertion": AssertionError(),
     "bytes": ValueError("no picture caf\udce9.png"),  # as Python reads a name that is no text
+    "bytes on disk": OSError("no picture caf\udce9.png"),
 }
 METRICS: dict[str, Any] = {
     "torch": torch.tensor(0.5),

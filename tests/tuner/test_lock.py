@@ -18,7 +18,6 @@ from tuner.lock import StudyLock
 HOLD = """
 import sys
 from pathlib import Path
-from typing import IO
 from tuner.lock import StudyLock
 with StudyLock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -65,3 +64,15 @@ def test_a_folder_that_its_holder_removes_meanwhile_is_locked_anew(
         with pytest.raises(Mistake, match="is being run by process"), StudyLock(folder):
             pass
         assert (folder / "lock").is_file()
+
+
+def test_a_folder_whose_lock_is_never_the_same_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file system numbers its files anew each time."""
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: False)
+    with (
+        pytest.raises(RuntimeError, match=r"lock' cannot be locked, .* name another --root"),
+        StudyLock(tmp_path),
+    ):
+        pass

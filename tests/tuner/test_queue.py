@@ -22,6 +22,7 @@ from tuner.queue import MOST_LOST, Queue, RecordScheduler, _failure_of, drain, h
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
+from tuner.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -90,16 +91,19 @@ def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> 
     assert lost == [None] * (MOST_LOST - 1) + [f"it lost its node {MOST_LOST} times"]
 
 
-def test_a_storage_that_hangs_ends_the_study_and_costs_its_trials_nothing(tmp_path: Path) -> None:
-    record = create(tmp_path, retries=0)
+def test_a_storage_that_hangs_ends_the_study_and_costs_its_trials_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, storage = create(tmp_path, retries=0), Storage("memory://away")
     record.propose()
-    scheduler = RecordScheduler(
-        Queue(record, propose=True, deadline=None), Call(), lambda: None, answers=lambda: False
-    )
+    monkeypatch.setattr(storage, "answers", lambda: False)
+    queue = Queue(record, propose=True, deadline=None)
+    scheduler = RecordScheduler(queue, Call(), lambda: None, storage)
     scheduler._queue.overdue["proposal", 0] = "it stalled: no step in 25 min"
     died = RayActorError(actor_id="a1", error_msg="its worker process has died")
     with pytest.raises(
-        RuntimeError, match=r"^the storage does not answer, .* \(it stalled: no step in 25 min\)"
+        RuntimeError,
+        match=r"^the storage 'memory://away' does not answer, .* \(it stalled: no step in 25 min\)",
     ):
         scheduler._over("proposal", 0, died, "")
     assert [(row.state, row.failures) for row in record.rows("proposal")] == [("RUNNING", 0)]
@@ -118,9 +122,15 @@ def test_a_failure_that_ray_keeps_as_text_alone_is_not_taken_for_the_one_before(
 
 def test_a_process_that_ray_ends_for_memory_has_died(tmp_path: Path) -> None:
     told: list[Exception] = []
-    manager = SimpleNamespace(_actor_task_failed=lambda tracked_actor_task, exception: told.append(exception))
-    hear_of_exhaustion(manager)
-    of = SimpleNamespace(_tracked_actor=SimpleNamespace(actor_id=7))
+
+    class Manager:
+        def _actor_task_failed(self, tracked_actor_task: object, exception: Exception) -> None:
+            told.append(exception)
+
+    manager = Manager()
+    for _ in range(1200):  # once for each trial, and Python's stack has room for a thousand calls
+        hear_of_exhaustion(manager)
+    of: Any = SimpleNamespace(_tracked_actor=SimpleNamespace(actor_id=7))
     other = RayActorError(actor_id="a1")
     for error in (OutOfMemoryError("the node running low on memory"), other):
         manager._actor_task_failed(tracked_actor_task=of, exception=error)

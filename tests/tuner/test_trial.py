@@ -194,7 +194,7 @@ def test_a_fault_of_the_machine_leaves_the_worker(tmp_path: Path, how: str, told
         ("shape", "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
         ("key", "KeyError: 'psnr'"),
         ("assertion", "AssertionError"),
-        ("bytes", "ValueError: no picture caf\udce9.png"),
+        ("bytes", r"ValueError: no picture caf\udce9.png"),
         ("none", "the metric 'score' at step 90 is None, but it must be one number: yield a float"),
         ("text", "the metric 'score' at step 90 is '27.1', but it must be one number: yield a float"),
         (
