@@ -124,8 +124,8 @@ class Campaign:
             if not _as_it_should(fault, driver, hits[before:]):
                 wrong.append(f"start {start} ended with {driver.process.returncode}: {driver.said()[-500:]}")
             wrong += _begun_again(folder, restarts)
-            # Nobody ends Ray's agents behind these; they look from time to time whether their raylet lives.
-            patience = 60.0 if fault in (*KILLS, "raylet killed") else 15.0
+            # Nobody ends Ray's two agents behind these: they find out after a minute.
+            patience = 90.0 if fault in (*KILLS, "raylet killed") else 15.0
             if left := driver.left_behind(patience):
                 wrong.append(f"start {start} left behind {', '.join(left)}")
             if driver.process.returncode == 0 and evaluations(folder) >= 0:
