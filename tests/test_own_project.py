@@ -45,6 +45,7 @@ def test_readme_shows_its_file() -> None:
     assert f"```python\n{(PROJECT / 'digit_restorer' / 'searched.py').read_text()}```" in README
 
 
+@pytest.mark.slow
 def test_it_is_searched_from_its_own_folder(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(folder / "installed")}
     search = [sys.executable, "-m", "tuner", "search", "study.yaml", "--trials", "4"]

@@ -57,8 +57,8 @@ class StudyLock:
     def _taken(self) -> IO[str]:
         """The file, locked; anew where its holder removed it meanwhile, as `delete` does, a few times."""
         for _ in range(_TRIES):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(self._path.open("a+", encoding="utf-8"))
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

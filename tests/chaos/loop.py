@@ -151,7 +151,7 @@ def drain_without_ray(
         config = searcher.suggest(str(begun))
         while isinstance(config, dict):
             trial = _Trial(begun, config)
-            scheduler.on_trial_add(None, trial.told)
+            scheduler.on_trial_add(_Controller(), trial.told)
             live.append(trial)
             begun += 1
             config = searcher.suggest(str(begun))
@@ -162,6 +162,12 @@ def drain_without_ray(
                 trial.open.close()
                 live.remove(trial)
                 searcher.on_trial_complete(trial.told.trial_id)
+
+
+class _Controller:
+    """Of Tune, what the scheduler asks when a trial is added; no process of it dies."""
+
+    _actor_manager = SimpleNamespace(_actor_task_failed=None)
 
 
 def search(root: Path, spec: dict[str, Any], points: Points) -> Study:

@@ -76,6 +76,7 @@ def test_layers_of_a_study_over_ones_own_generator_takes_its_keys(shell: Shell) 
     assert [line.split()[:4] for line in lines[2:]] == [["code", "6", "32", "32"]]
 
 
+@pytest.mark.slow
 def test_a_study_over_ones_own_generator_is_trained_again_with_its_spec_alone(
     shell: Shell, local_ray: None
 ) -> None:

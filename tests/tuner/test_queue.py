@@ -152,6 +152,7 @@ def test_trials_of_all_roles_run_in_one_loop(tmp_path: Path) -> None:
     assert (tmp_path / "trials" / "baseline:0" / "log.txt").read_text().startswith("baseline:0 on ")
 
 
+@pytest.mark.slow
 def test_pruned_trials_reach_optuna_as_pruned_where_rays_own_search_tells_complete(tmp_path: Path) -> None:
     """FACTS 1. The stock parts are run beside ours: the same training, ASHA and OptunaSearch."""
     record = create(tmp_path)
@@ -226,6 +227,7 @@ def test_a_diverging_trial_ends_at_its_next_evaluation(tmp_path: Path) -> None:
     assert steps == ["30"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_once_is_tried_again_and_one_that_always_dies_fails(tmp_path: Path) -> None:
     budget = {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 1}
     once = create(tmp_path / "once", plan={"die_once_at": 90}, budget=budget, retries=1)

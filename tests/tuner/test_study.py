@@ -198,7 +198,8 @@ def test_a_study_that_is_being_begun_is_no_other_drivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may take hours to begin, and a second driver that is refused or ended must not remove it."""
-    one, places = sharing(tmp_path), {"root": tmp_path / "root"}
+    budget = {"trials": 1, "steps": 90, "grace": 30, "baseline_seeds": 1}
+    one, places = sharing(tmp_path, budget=budget), {"root": tmp_path / "root"}
     begin = shared.begun
 
     def meanwhile(frozen: StudySpec) -> StudySpec:

@@ -184,6 +184,7 @@ def test_a_trial_that_hangs_fails_with_the_reason_and_the_study_goes_on(tmp_path
     assert log.splitlines()[-1] == f"{reason}: this process ends"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_one_that_hangs_once_is_tried_again_and_completes(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
