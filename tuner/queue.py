@@ -182,7 +182,7 @@ class RecordScheduler(FIFOScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, queue: Queue, call: Call, listen: Listen, storage: Storage | None = None) -> None:
+    def __init__(self, queue: Queue, call: Call, listen: Listen, storage: Storage) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._queue, self._record, self._call, self._listen = queue, queue.record, call, listen
         self._storage = storage
@@ -248,7 +248,7 @@ class RecordScheduler(FIFOScheduler):
             return None
         if process:
             self._queue.dead.add(process)
-        if stalled and self._storage is not None and not self._storage.answers():
+        if stalled and not self._storage.answers():
             raise RuntimeError(
                 f"the storage {without_password(self._storage.where)!r} does not answer, and a trial waits "
                 f"for it ({stalled}): bring it back, and `resume`; the trial is none the worse for it"
@@ -334,6 +334,7 @@ def drain(
     """
     record.settle()
     queue, call = Queue(record, propose=propose, deadline=deadline, clock=clock), Call()
+    place = Storage(storage)
     with cluster(address):
         slots(record.spec.resources)
         # On another machine the driver's folders mean nothing: there the modules have been sent.
@@ -349,9 +350,9 @@ def drain(
         try:
             with contextlib.redirect_stdout(sys.stderr), queue.interruption:
                 while not queue.is_empty():  # again for what Ray gave up after it had asked for the last one
-                    Storage(storage).mark(record.uuid)
+                    place.mark(record.uuid)
                     queue.trials.clear()
-                    scheduler = RecordScheduler(queue, call, listen, Storage(storage))
+                    scheduler = RecordScheduler(queue, call, listen, place)
                     _tuner(queue, searcher, scheduler, ending, scratch).fit()
                     if queue.trials:  # Tune was told to stop: what has ended or was given up is gone
                         break

@@ -20,7 +20,7 @@ import fsspec
 from trainers.settings import Mistake
 from trainers.whole import remove_unfinished
 from tuner.secrets import why, without_password
-from tuner.tracking import CHECKPOINT_FILE
+from tuner.tracking import CHECKPOINT_FILE, within
 
 LOG = "log.txt"  # what a trial printed
 PICTURES = "pictures"  # and drew
@@ -111,14 +111,15 @@ class Storage:
     def answers(self) -> bool:
         """Whether it answers at all, and be it with an error: of a server that is away NFS waits for ever."""
 
-        def ask() -> None:
-            with contextlib.suppress(Exception):
+        def ask() -> bool:
+            with contextlib.suppress(Exception):  # a TimeoutError of its own, too
                 self.read(_MARK)
+            return True
 
-        asked = threading.Thread(target=ask, name="ask the storage", daemon=True)
-        asked.start()
-        asked.join(_HANGS)
-        return not asked.is_alive()
+        try:
+            return within(_HANGS, ask)
+        except TimeoutError:
+            return False
 
     def put(self, name: str, path: Path) -> None:
         """Bring a local file to the storage as `name` (`7/log.txt`), whole or not at all."""

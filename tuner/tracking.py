@@ -92,7 +92,7 @@ def connect(tracking: str) -> "MlflowClient":
     _import_quietly()  # not within the time that the address has
     try:
         with _one_at_a_time(tracking):
-            return _within(_OPEN if tracking.startswith("sqlite") else _ANSWER, lambda: _answering(tracking))
+            return within(_OPEN if tracking.startswith("sqlite") else _ANSWER, lambda: _answering(tracking))
     except Exception as error:
         raise RuntimeError(_no_answer(tracking, error)) from error
 
@@ -199,7 +199,7 @@ def _import_quietly() -> None:
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors are raised too, and told in a sentence
 
 
-def _within(seconds: float, call: Callable[[], T]) -> T:
+def within(seconds: float, call: Callable[[], T]) -> T:
     """The call's result, or TimeoutError: a server may take a connection and say nothing."""
     results: list[T] = []
     errors: list[BaseException] = []

@@ -143,8 +143,9 @@ def drain_without_ray(
         _Room(record.spec.resources.concurrent or 1),  # type: ignore[arg-type]
         listen,
     )
-    scheduler = RecordScheduler(queue, None, listen)  # type: ignore[arg-type]  # asked where a process has died
-    Storage(storage).mark(record.uuid)
+    place = Storage(storage)
+    scheduler = RecordScheduler(queue, None, listen, place)  # type: ignore[arg-type]  # asked of a dead process
+    place.mark(record.uuid)
     live: list[_Trial] = []
     begun = 0
     while True:

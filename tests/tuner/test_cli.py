@@ -510,7 +510,7 @@ def test_a_root_or_a_study_that_cannot_be_written_is_one_sentence(shell: Shell) 
         (shell.folder / file).write_text("x")
     for root in ("studies", "file", "/proc/none", "/sys", "x" * 300):
         told = shell.mistake("search", "study.yaml", "--root", root, status=1)
-        assert "cannot be written" in told or "cannot be used" in told
+        assert "cannot be written or read" in told or "cannot be used" in told
         for words in (("list",), ("best", "study"), ("resume", "study")):
             _, out, err = shell.run(*words, "--root", root)
             assert len((out + err).splitlines()) == 1 and "unforeseen" not in err, (root, words)

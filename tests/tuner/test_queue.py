@@ -66,7 +66,8 @@ def test_a_node_that_does_not_see_the_storage_ends_the_study_and_no_trial(tmp_pa
 
 
 def scheduler_of(record: Record) -> RecordScheduler:
-    return RecordScheduler(Queue(record, propose=True, deadline=None), Call(), lambda: None)
+    queue = Queue(record, propose=True, deadline=None)
+    return RecordScheduler(queue, Call(), lambda: None, Storage("memory://there"))
 
 
 def test_one_death_is_one_failure_and_lost_nodes_have_an_end(tmp_path: Path) -> None:

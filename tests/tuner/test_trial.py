@@ -179,7 +179,11 @@ def test_exhausted_memory_leaves_the_worker(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "told"),
-    [("cuda", "RuntimeError: CUDA error: device-side assert triggered"), ("disk", "NotADirectoryError")],
+    [
+        ("cuda", "RuntimeError: CUDA error: device-side assert triggered"),
+        ("disk", "NotADirectoryError"),
+        ("bytes on disk", r"OSError: no picture caf\\udce9.png"),
+    ],
 )
 def test_a_fault_of_the_machine_leaves_the_worker(tmp_path: Path, how: str, told: str) -> None:
     with opened(tmp_path, how) as trial, pytest.raises(MachineFault, match=told) as caught:
