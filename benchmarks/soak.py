@@ -4,7 +4,8 @@
 
 A trial trains nothing, so all that is measured is what the program itself takes: proposing, scheduling,
 recording, the copy to MLflow. A trial at the end is compared with one at the beginning in seconds and in the
-driver's CPU seconds, with and without the sampler, whose own cost grows with what it has to learn from.
+driver's CPU seconds, with and without the sampler, and also in a loop that is always the same and is timed
+beside it: a machine that others use runs faster and slower within minutes.
 """
 
 import argparse
@@ -46,7 +47,10 @@ TASK = Task("soak", "score", "maximize", train, sites={"up0": (8, 8, 8), "code":
 
 @dataclass(frozen=True)
 class Look:
-    """The driver when a trial has ended: seconds, CPU seconds and those of proposing, MiB, open files."""
+    """The driver when a trial has ended: seconds, CPU seconds and those of proposing, MiB, open files.
+
+    `loop` is what a loop that is always the same took just now, in CPU seconds.
+    """
 
     trials: int
     seconds: float
@@ -54,6 +58,15 @@ class Look:
     proposing: float
     memory: float
     files: int
+    loop: float
+
+
+def looped() -> float:
+    """The CPU seconds of a loop that is always the same."""
+    began, found = time.thread_time(), {}
+    for number in range(50_000):
+        found[number % 999] = (number, str(number))
+    return time.thread_time() - began
 
 
 class Watch:
@@ -62,6 +75,7 @@ class Watch:
     def __init__(self) -> None:
         self.looks: list[Look] = []
         self._process, self._began, self._proposing = psutil.Process(), time.monotonic(), 0.0
+        self._loop = looped()
         propose = Record.propose
 
         def timed(record: Record) -> Row:
@@ -79,6 +93,8 @@ class Watch:
         ended = sum(row.state != RUNNING for row in rows)
         if self.looks and self.looks[-1].trials == ended:
             return
+        if ended % 20 == 0:
+            self._loop = looped()
         with self._process.oneshot():
             spent = self._process.cpu_times()
             look = Look(
@@ -88,6 +104,7 @@ class Watch:
                 self._proposing,
                 self._process.memory_info().rss / 2**20,
                 self._process.num_fds(),
+                self._loop,
             )
         self.looks.append(look)
         if ended % 100 == 0:
@@ -108,9 +125,11 @@ def between(looks: list[Look], first: int, last: int) -> dict[str, float]:
     other = next(look for look in looks if look.trials >= last)
     n = other.trials - one.trials
     cpu, proposing = (other.cpu - one.cpu) / n, (other.proposing - one.proposing) / n
+    loop = statistics.fmean(look.loop for look in looks if first <= look.trials <= last)
     return {
         "seconds": (other.seconds - one.seconds) / n,
         "the driver's CPU seconds": cpu,
+        "the same in loops": cpu / loop,
         "of them the sampler's": proposing,
         "and without the sampler": cpu - proposing,
     }

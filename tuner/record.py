@@ -7,10 +7,11 @@ is a pure function of what is written and is repeated at the next start.
 """
 
 import contextlib
+import copy
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from tuner.checks import (
     digest_of_trial,
 )
 from tuner.rows import EVALUATION, STATES, Recorded, Row, row_of
-from tuner.sampling import make_sampler, seed_of
+from tuner.sampling import make_sampler, overlooked, seed_of
 from tuner.secrets import why, without_password
 from tuner.spec import StudySpec
 from tuner.states import DIVERGED, OUT_OF_MEMORY, RUNNING
@@ -45,6 +46,27 @@ _AGAIN = 0.2  # seconds between two of them
 SCHEMA = 1
 ROLES = ("proposal", "baseline", "confirmation", "pilot")
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines about new studies are of no use to people
+
+
+class _Mirror(InMemoryStorage):
+    """The proposals as the sampler sees them: without those that it is not to learn from any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hide(frozenset())
+
+    def hide(self, numbers: frozenset[int]) -> None:
+        """Show all but these: a few old ones, and all since; quick, for a sampler asks often."""
+        self._since = max(numbers, default=-1) + 1
+        self._old = [number for number in range(self._since) if number not in numbers]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        every = super().get_all_trials(study_id, deepcopy=False)
+        shown = [*(every[number] for number in self._old), *every[self._since :]]
+        wanted = [trial for trial in shown if states is None or trial.state in states]
+        return copy.deepcopy(wanted) if deepcopy else wanted
 
 
 class Record:
@@ -98,6 +120,10 @@ class Record:
         every = [row for rows in self._rows.values() for row in rows]
         check_rows(every)
         self._sequence = sum(len(row.evaluations) for row in every)
+        self._came: dict[int, list[Recorded]] = {}  # the proposals' evaluations at each step
+        for row in self._rows["proposal"]:
+            for one in row.evaluations:
+                self._came.setdefault(one.step, []).append(one)
         self._version = 0
         self._mirror: optuna.Study | None = None
 
@@ -212,9 +238,11 @@ class Record:
         The sampler works on an in-memory mirror of the proposals: asking the database itself would commit
         each parameter alone, and a kill in between would leave a torn row.
         """
-        mirror = self._mirror or self._build_mirror()
-        number = len(self.rows("proposal"))
-        search = self.spec.search
+        mirror, rows, search = self._mirror or self._build_mirror(), self.rows("proposal"), self.spec.search
+        number = len(rows)
+        self._shown.hide(
+            overlooked(rows, sampler=search.sampler, metric=self.metric, direction=self.direction)
+        )
         mirror.sampler = make_sampler(
             search.sampler,
             seed=seed_of(search.seed, 0 if search.sampler == "qmc" else number),  # a sequence has one seed
@@ -252,6 +280,8 @@ class Record:
                 },
             )
             self._sequence += 1
+            if role == "proposal":
+                self._came.setdefault(step, []).append(written)
             self._replace(replace(row, evaluations=(*row.evaluations, written)))
         return self._settle(role, number, step)
 
@@ -324,8 +354,8 @@ class Record:
 
     def _goes_on(self, evaluation: Recorded, value: float) -> bool:
         """Decide from the evaluations with a smaller `seq` alone, so that deciding again decides the same."""
-        at_rung = [other for row in self.rows("proposal") if (other := row.at(evaluation.step)) is not None]
-        earlier = [other.metrics[self.metric] for other in at_rung if other.seq < evaluation.seq]
+        came = self._came[evaluation.step]
+        earlier = [other.metrics[self.metric] for other in came if other.seq < evaluation.seq]
         return pruning.goes_on(
             value,
             [one for one in earlier if math.isfinite(one)],
@@ -393,7 +423,8 @@ class Record:
 
     def _build_mirror(self) -> optuna.Study:
         trials = self._storage.get_all_trials(self._ids["proposal"], deepcopy=False)
-        mirror = optuna.create_study(storage=InMemoryStorage(), direction=self.direction)
+        self._shown = _Mirror()
+        mirror = optuna.create_study(storage=self._shown, direction=self.direction)
         for trial in trials:
             mirror._storage.create_new_trial(mirror._study_id, template_trial=trial)
         self._mirror = mirror

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.settings import Mistake
+from tuner.states import COMPLETE, DIVERGED, OUT_OF_MEMORY, PRUNED
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
+    from tuner.rows import Row
+
 SAMPLERS = ("tpe", "random", "gp", "qmc")
+LEARNS_FROM = 250  # ended trials at most: `tpe` and `gp` take longer the more they are shown
+BEST = 25  # of these, however old: as many as TPE ever counts as good
 STATIC_ONLY = {
     "gp": "it models only parameters that every trial has",
     "qmc": "its sequence needs the same parameters in every trial",
@@ -47,6 +54,35 @@ def seed_of(seed: int, number: int) -> int:
     True
     """
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def overlooked(rows: Sequence[Row], *, sampler: str, metric: str, direction: str) -> frozenset[int]:
+    """The numbers of the proposals that the sampler is not shown: of many, all but the best and the newest.
+
+    TPE divides what it is shown into the best 25 (of fewer than 250 a tenth) and the others, of which the
+    old ones weigh least. So it is shown the best 25, in Optuna's order (who came furthest, then the value
+    there), and of the others the newest: what it counts as good is the same as if it saw all. A function of
+    the rows alone, so that a kill changes no proposal. `benchmarks/forgetting.py` compares the two.
+
+    Args:
+        rows: the proposals, in order of their numbers.
+        sampler: one of SAMPLERS; `random` learns nothing and `qmc` counts all, so both are shown all.
+        metric: whose value counts.
+        direction: "minimize" or "maximize".
+    """
+    ended = [row for row in rows if row.state in (COMPLETE, PRUNED)]
+    if sampler not in ("tpe", "gp") or len(ended) <= LEARNS_FROM:
+        return frozenset()
+    sign = 1 if direction == "minimize" else -1
+
+    def rank(row: Row) -> tuple[int, float]:
+        last = row.evaluations[-1]
+        return -last.step, sign * last.metrics[metric]
+
+    sound = (row for row in ended if row.reason not in (DIVERGED, OUT_OF_MEMORY))
+    best = {row.number for row in heapq.nsmallest(BEST, sound, key=rank)}
+    others = [row.number for row in ended if row.number not in best]
+    return frozenset(others[: len(ended) - LEARNS_FROM])
 
 
 def make_sampler(name: str, *, seed: int, startup_trials: int) -> BaseSampler:

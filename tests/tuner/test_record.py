@@ -7,9 +7,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial
 from recorded import frozen
 
 from trainers.settings import L0, Mistake
+from tuner import record as record_module
+from tuner import sampling
 from tuner.record import Record
 from tuner.rows import Row
 
@@ -183,7 +186,12 @@ def test_what_a_kill_cut_off_behind_an_evaluation_is_made_up_for(
     assert stored.intermediate_values == {30: -1.0}
 
 
-def test_reopening_changes_no_proposal(file_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("learns_from", [sampling.LEARNS_FROM, 6])
+def test_reopening_changes_no_proposal(
+    file_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learns_from: int
+) -> None:
+    monkeypatch.setattr(sampling, "LEARNS_FROM", learns_from)
+    monkeypatch.setattr(sampling, "BEST", 2)
     whole = Record.create(file_url, frozen(search={"seed": 5}))
     pieces_url = f"sqlite:///{tmp_path}/pieces.db"
     Record.create(pieces_url, frozen(search={"seed": 5}))
@@ -197,6 +205,26 @@ def test_reopening_changes_no_proposal(file_url: str, tmp_path: Path) -> None:
     interrupted = [play(Record(pieces_url, "study")) for _ in range(15)]
     assert [row.settings for row in undisturbed] == [row.settings for row in interrupted]
     assert [row.state for row in undisturbed] == [row.state for row in interrupted]
+
+
+def test_the_sampler_learns_from_no_more_trials_than_it_is_shown(
+    file_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    class Counting(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+            counts.append(len([one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]))
+            return {}
+
+    monkeypatch.setattr(sampling, "LEARNS_FROM", 5)
+    monkeypatch.setattr(sampling, "BEST", 2)
+    monkeypatch.setattr(record_module, "make_sampler", lambda name, **_: Counting(seed=0))
+    record = Record.create(file_url, frozen())
+    for number in range(8):
+        run_one(record, record.propose(), lambda step, number=number: -float(number))
+    assert counts == [0, 1, 2, 3, 4, 5, 5, 5]
+    assert len(record.rows("proposal")) == 8
 
 
 @pytest.mark.parametrize("sampler", ["qmc", "gp"])

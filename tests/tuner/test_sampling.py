@@ -7,13 +7,26 @@ from collections.abc import Callable
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from scipy.stats import qmc
 
 from search_spaces.sparsity import SparsitySpace
 from trainers.settings import Mistake
 from tuner import sampling
-from tuner.sampling import SAMPLERS, STATIC_ONLY, check_sampler, make_sampler, seed_of
+from tuner.checks import CONSTRAINT
+from tuner.rows import Recorded, Row
+from tuner.sampling import (
+    BEST,
+    LEARNS_FROM,
+    SAMPLERS,
+    STATIC_ONLY,
+    check_sampler,
+    make_sampler,
+    overlooked,
+    seed_of,
+)
+from tuner.states import COMPLETE, DIVERGED, FAILED, OUT_OF_MEMORY, PRUNED, RUNNING
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STATIC = SparsitySpace(("code",), 1, {"code": {"l0": (0.05, 0.5)}})
@@ -144,3 +157,66 @@ def test_seeds_of_proposals_differ_between_numbers_and_studies() -> None:
 def test_the_examples_of_the_docstrings_run() -> None:
     tried = doctest.testmod(sampling)
     assert tried.failed == 0 and tried.attempted > 4
+
+
+def ends(number: int, rng: np.random.Generator) -> Row:
+    """A proposal that ended, or did not, in one of all ways."""
+    values = rng.normal(size=3).round(1).tolist()
+    state, reason, steps = [
+        (COMPLETE, None, (10, 30, 90)),
+        (PRUNED, "behind at step 30", (10, 30)),
+        (PRUNED, "behind at step 10", (10,)),
+        (PRUNED, DIVERGED, (10, 30)),
+        (PRUNED, OUT_OF_MEMORY, ()),
+        (FAILED, "ValueError", (10,)),
+        (RUNNING, None, (10,)),
+    ][rng.choice(7, p=[0.04, 0.1, 0.46, 0.1, 0.1, 0.1, 0.1])]
+    written = tuple(
+        Recorded(n, 0.0, step, {"score": value})
+        for n, (step, value) in enumerate(zip(steps, values, strict=False))
+    )
+    value = values[2] if state == COMPLETE else None
+    return Row("proposal", number, state, reason, 0, {}, {}, written, value, 0.0, None)
+
+
+def as_optuna_sees(row: Row) -> FrozenTrial:
+    states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+    trial = create_trial(
+        state=states.get(row.state, TrialState.RUNNING),
+        value=row.value,
+        intermediate_values={one.step: one.metrics["score"] for one in row.evaluations},
+        system_attrs={CONSTRAINT: float(row.reason in (DIVERGED, OUT_OF_MEMORY))},
+    )
+    trial.number = row.number
+    return trial
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_counts_as_good_is_the_same_as_if_all_trials_were_shown(direction: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [ends(number, rng) for number in range(900)]
+    hidden = overlooked(rows, sampler="tpe", metric="score", direction=direction)
+    study = optuna.create_study(direction=direction)
+    learnt = (TrialState.COMPLETE, TrialState.PRUNED)
+
+    def good(shown: list[Row]) -> list[int]:
+        trials = [one for row in shown if (one := as_optuna_sees(row)).state in learnt]
+        return [trial.number for trial in _split_trials(study, trials, default_gamma(len(trials)))[0]]
+
+    left = [row for row in rows if row.number not in hidden]
+    assert good(left) == good(rows)
+    assert len(good(left)) == BEST
+    ended = [row for row in left if row.state in (COMPLETE, PRUNED)]
+    assert len(ended) == LEARNS_FROM
+    assert all(row in left for row in rows if row.state in (RUNNING, FAILED))
+    assert min(row.number for row in ended if row.number not in good(left)) > max(hidden)
+
+
+def test_few_trials_and_samplers_that_count_all_are_shown_all() -> None:
+    rng = np.random.default_rng(0)
+    rows = [ends(number, rng) for number in range(900)]
+    few = [row for row in rows if row.state == COMPLETE]
+    assert overlooked(few, sampler="tpe", metric="score", direction="minimize") == frozenset()
+    for sampler, some in (("gp", True), ("random", False), ("qmc", False)):
+        assert bool(overlooked(rows, sampler=sampler, metric="score", direction="minimize")) == some
