@@ -16,6 +16,7 @@ _JSON = re.compile(rf"""(?i)(["'](?:\w+_)?(?:{_NAMES})["']\s*:\s*["'])[^"']+""")
 _HEADER = re.compile(r"""(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:\w+\s+)?)[^\s"',]+""")
 _VARIABLE = re.compile(rf"(?i){_NAMES}|(?:^|_)(?:pass|pat)(?:_|$)")
 _PLACE = re.compile(r"(?i)_(file|path|dir|folder)$")
+_LINE_END = re.compile(r"[\r\n]+|\\n")
 _SHORTEST = 6  # characters of a variable's value that is looked for; shorter ones stand in any text
 
 _WAYS = {
@@ -75,10 +76,19 @@ def refuse_password(key: str, address: str | None) -> None:
 
 
 def _of_environment() -> Iterator[str]:
-    """The values of variables that are called secrets, the longest first; a path is none."""
+    """The values of variables that are called secrets, the longest first; a path is none.
+
+    Of a key that has several lines each line, too: a library prints it so, or with its line ends written out.
+    """
     values = {
         value for name, value in os.environ.items() if _VARIABLE.search(name) and not _PLACE.search(name)
     }
+    values |= {line for value in values for line in _LINE_END.split(value) if _is_of_a_key(line)}
     for value in sorted(values, key=len, reverse=True):
         if len(value) >= _SHORTEST and not os.path.exists(os.path.expanduser(value)):
             yield value
+
+
+def _is_of_a_key(line: str) -> bool:
+    """Whether it is long and without a space, as base64 is; a heading such as BEGIN PRIVATE KEY is not."""
+    return len(line) >= 16 and " " not in line

@@ -86,6 +86,17 @@ def test_what_the_environment_holds_is_left_out_whole_and_nothing_else(
         with monkeypatch.context() as environment:
             environment.setenv(name, "SECRET-token-and-more")
             assert without_password("SECRET-token-and-more") == "…"
+    lines = (
+        "-----BEGIN PRIVATE KEY-----",
+        "SECRETMIIEvgIBADANBgkq",
+        "SECRETAbCdEf0123456789",
+        "-----END-----",
+    )
+    key = "\n".join(lines)
+    monkeypatch.setenv("SIGNING_PRIVATE_KEY", key)
+    for told in (key, key.replace("\n", "\r\n"), repr(key), *lines[1:3]):
+        assert "SECRET" not in without_password(told) and "…" in without_password(told)
+    assert without_password("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
     for text in ("see /run/a-file of dip", "me", 'step 3: {"tokens": 5, "max_tokens": 3}'):
         assert without_password(text) == text
 
