@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import reprlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
-from trainers.settings import REGULARIZERS, Mistake, Regularizer, strength_of
+from trainers.settings import REGULARIZERS, Mistake, regularizer, strength_of
 
 Range = tuple[float, float]  # both ends included; 0 < low <= high
 Ranges = dict[str, dict[str, Range | dict[str, Range]]]  # {kind: {strength: range or {site: range}}}
@@ -34,11 +34,6 @@ def shown(value: object) -> str:
 def is_whole(kind: str) -> bool:
     """Whether the strength of `kind` is a whole number (k), not a real one (weight, keep)."""
     return get_type_hints(REGULARIZERS[kind])[strength_of(kind)] is int
-
-
-def regularizer(kind: str, strength: float) -> Regularizer:
-    """The regularizer of that kind, whose one number `strength` is; it checks the number."""
-    return cast(Callable[[float], Regularizer], REGULARIZERS[kind])(strength)
 
 
 def read_pair(value: object, where: str) -> Range:
@@ -120,7 +115,7 @@ def _read_kind(kind: Any, entry: object, where: str) -> dict[str, Range | dict[s
 
 
 def cut_to_sites(ranges: Ranges, shapes: Mapping[str, tuple[int, int, int]], where: str) -> Ranges:
-    """The ranges as they are frozen: `k` site by site with its upper end at most C - 1.
+    """The ranges as they are frozen: a whole number site by site, its upper end below what it is out of.
 
     k = C removes nothing. A site of one channel cannot use k at all: a range for all sites passes it over.
 

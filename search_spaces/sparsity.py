@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search_spaces.ranges import Range, check_range, is_whole, regularizer
-from trainers.settings import Mistake, Regularizer
+from search_spaces.ranges import Range, check_range, is_whole
+from trainers.settings import Mistake, Regularizer, regularizer
 
 RESERVED = "extras"  # its parameters are `extras.NAME`, so no site may have this name
 

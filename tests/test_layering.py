@@ -4,6 +4,7 @@ Imports are read with `ast`: nothing that is judged is imported, and an import i
 """
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,17 +129,21 @@ def test_only_the_tuner_knows_ray_and_mlflow(package: str) -> None:
     assert found == []
 
 
-def test_settings_needs_the_standard_library_alone() -> None:
-    tops = {one.top for one in imports_of(REPOSITORY / "trainers" / "settings.py")}
-    assert tops <= sys.stdlib_module_names
+def test_the_exported_files_need_torch_and_each_other_alone() -> None:
+    for name, needed in (("regularizers", []), ("settings", ["regularizers"]), ("sparsity", ["settings"])):
+        found = imports_of(REPOSITORY / "trainers" / f"{name}.py")
+        ours = {".".join(one.module.split(".")[:2]) for one in found if one.top == "trainers"}
+        assert {f"trainers.{one}" for one in needed} <= ours
+        assert ours <= {"trainers.regularizers", "trainers.settings"}
+        assert {one.top for one in found} - sys.stdlib_module_names <= {"torch", "trainers"}
 
 
-def test_sparsity_needs_torch_and_settings_alone() -> None:
-    found = imports_of(REPOSITORY / "trainers" / "sparsity.py")
-    ours = {one.module for one in found if one.top == "trainers"}
-    assert ours
-    assert all((module + ".").startswith("trainers.settings.") for module in ours)
-    assert {one.top for one in found} - sys.stdlib_module_names <= {"torch", "trainers"}
+def test_settings_are_read_without_torch() -> None:
+    program = "import sys, trainers.settings; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_exported_files_import_each_other_relatively() -> None:
     relative = [
         n for n in ast.walk(ast.parse((REPOSITORY / "trainers/sparsity.py").read_text())) if _is_relative(n)
     ]

@@ -1,22 +1,30 @@
-"""Regularizers as data, and the file that carries them to another program; standard library alone.
+"""Settings as data, and the file that carries them to another program; standard library alone.
 
-*Settings* map the name of a site to a regularizer. `load` and `write` read and write them as JSON, with where
-they come from and what they attained. This file ships alone with `sparsity.py` in an exported package, so it
-imports nothing of this project; and a file that it reads never causes an import.
+*Settings* map the name of a site to a regularizer, one of `regularizers.py`; the paper's three can be
+imported from here. `load` and `write` read and write them as JSON, with where they come from and what they
+attained. This file ships with `regularizers.py` and `sparsity.py` in an exported package, so these import
+nothing else of this project; and a file that is read never causes an import.
 """
 
 import contextlib
 import json
-import math
 import os
-import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, cast
+from typing import Any
 from uuid import uuid4
+
+from .regularizers import L0 as L0
+from .regularizers import L1 as L1
+from .regularizers import REGULARIZERS as REGULARIZERS
+from .regularizers import L0Inf as L0Inf
+from .regularizers import Mistake as Mistake
+from .regularizers import Regularizer as Regularizer
+from .regularizers import number, shown
+from .regularizers import regularizer as regularizer
+from .regularizers import strength_of as strength_of
 
 SCHEMA = 1
 NOTE = (
@@ -27,107 +35,15 @@ _DEEPEST = 64  # levels; a plan has about ten, and what is much deeper can be re
 _LARGEST = 16 * 2**20  # bytes; settings take a few thousand, a checkpoint named by mistake far more
 
 
-class Mistake(ValueError):
-    """A user's mistake; its text is one sentence with the value received, the rule and the way out."""
-
-
-@dataclass(frozen=True)
-class L1:
-    """Adds λ · mean|h| to the generator's loss, in training only (arXiv 2104.00464).
-
-    `weight` is λ, a finite number of at least 0. Anything else raises `Mistake`.
-
-    >>> L1(weight=0.1)
-    L1(weight=0.1)
-    """
-
-    weight: float
-    kind: ClassVar[str] = "l1"
-
-    def __post_init__(self) -> None:
-        rule = "a finite number of at least 0, for example weight=0.01"
-        object.__setattr__(self, "weight", _number("weight", self.weight, rule, lambda number: number >= 0))
-
-    @staticmethod
-    def out_of(shape: Sequence[int]) -> int | None:
-        """None: λ counts nothing, so it belongs to no particular shape (C, H, W)."""
-        return None
-
-
-@dataclass(frozen=True)
-class L0:
-    """Keeps in each sample the k = max(1, round(ρ · C · H · W)) entries of largest magnitude.
-
-    `keep` is ρ, a number above 0 and up to 1 (arXiv 2104.00464). Anything else raises `Mistake`.
-
-    >>> L0(keep=0.25).out_of((16, 8, 8))
-    1024
-    """
-
-    keep: float
-    kind: ClassVar[str] = "l0"
-
-    def __post_init__(self) -> None:
-        rule = "a number above 0 and up to 1 (the fraction that stays), for example keep=0.2"
-        object.__setattr__(self, "keep", _number("keep", self.keep, rule, lambda number: 0 < number <= 1))
-
-    @staticmethod
-    def out_of(shape: Sequence[int]) -> int | None:
-        """C · H · W: of how many entries the fraction is kept."""
-        return math.prod(shape)
-
-
-@dataclass(frozen=True)
-class L0Inf:
-    """Keeps in each sample, at each position, the k of C channels of largest magnitude (arXiv 2104.00464).
-
-    A *needle* is the vector of C channels at one position; L0,∞ is the most non-zeros in any needle.
-    (The literature also defines it over stripes, the needles of a neighbourhood: that is not meant here.)
-    `k` is a whole number of at least 1; one of C or more changes nothing. Anything else raises `Mistake`.
-
-    >>> L0Inf(k=4).out_of((16, 8, 8))
-    16
-    """
-
-    k: int
-    kind: ClassVar[str] = "l0inf"
-
-    def __post_init__(self) -> None:
-        rule = "a whole number of at least 1 (the channels that stay at a position), for example k=4"
-        object.__setattr__(self, "k", _number("k", self.k, rule, lambda number: number >= 1, whole=True))
-
-    @staticmethod
-    def out_of(shape: Sequence[int]) -> int | None:
-        """C: of how many channels k are kept."""
-        return shape[0]
-
-
-Regularizer = L1 | L0 | L0Inf
-REGULARIZERS: dict[str, type[Regularizer]] = {"l1": L1, "l0": L0, "l0inf": L0Inf}
-
-
-def strength_of(kind: str | Regularizer | type[Regularizer]) -> str:
-    """The name of a regularizer's one number: of a kind, a class or an instance.
-
-    >>> strength_of("l0"), strength_of(L1), strength_of(L0Inf(k=2))
-    ('keep', 'weight', 'k')
-    """
-    if isinstance(kind, str):
-        if kind not in REGULARIZERS:
-            raise Mistake(f"{_shown(kind)} is no regularizer; the known ones are {', '.join(REGULARIZERS)}")
-        kind = REGULARIZERS[kind]
-    return fields(kind)[0].name
-
-
-def to_json(regularizer: Regularizer, shape: Sequence[int] | None = None) -> dict[str, Any]:
+def to_json(one: Regularizer, shape: Sequence[int] | None = None) -> dict[str, Any]:
     """A regularizer as it stands in a file; with the site's shape (C, H, W) also what its number is out of.
 
     >>> to_json(L0Inf(k=4), (16, 8, 8))
     {'kind': 'l0inf', 'k': 4, 'of': 16}
     """
-    strength = strength_of(regularizer)
-    of = None if shape is None else regularizer.out_of(shape)
-    entry = {"kind": regularizer.kind, strength: getattr(regularizer, strength)}
+    strength = strength_of(one)
+    of = None if shape is None else one.out_of(shape)
+    entry = {"kind": one.kind, strength: getattr(one, strength)}
     return entry if of is None else entry | {"of": of}
 
 
@@ -138,17 +54,17 @@ def from_json(entry: object, where: str) -> Regularizer:
     L1(weight=0.1)
     """
     if not isinstance(entry, Mapping):
-        raise Mistake(f'{where} is {_shown(entry)}, but it has to be like {{"kind": "l0", "keep": 0.2}}')
+        raise Mistake(f'{where} is {shown(entry)}, but it has to be like {{"kind": "l0", "keep": 0.2}}')
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in REGULARIZERS:
-        told = f"the kind {_shown(kind)}" if "kind" in entry else "no kind"
+        told = f"the kind {shown(kind)}" if "kind" in entry else "no kind"
         raise Mistake(f"{where} has {told}; the known ones are {', '.join(REGULARIZERS)}")
     strength = strength_of(kind)
     _check_keys(entry, f"{where}: ", needed=("kind", strength), known=("kind", strength, "of"))
     try:
         if "of" in entry:
             _check_of("of", entry["of"])
-        return REGULARIZERS[kind](entry[strength])
+        return regularizer(kind, entry[strength])
     except Mistake as mistake:
         raise Mistake(f"{where}: {mistake}") from None
 
@@ -188,14 +104,14 @@ class SettingsFile(Mapping[str, Regularizer]):
             for name in names.split():
                 _check_type(name, getattr(self, name), known, words)
         if self.value is not None:
-            _number("value", self.value, "a finite number or null", lambda number: True)
+            number("value", self.value, "a finite number or null", lambda found: True)
         if self.step is not None:
-            _number("step", self.step, "a whole number of at least 0, or null", lambda n: n >= 0, whole=True)
-        for site, regularizer in self.sites.items():
-            _check_type(f"sites[{_shown(site)}]", regularizer, Regularizer, "L1(…), L0(…) or L0Inf(…)")
+            number("step", self.step, "a whole number of at least 0, or null", lambda n: n >= 0, whole=True)
+        for site, one in self.sites.items():
+            _check_type(f"sites[{shown(site)}]", one, Regularizer, "a regularizer, L0(keep=0.2) say")
         for site, of in self.of.items():
             _check_keys({site: of}, "in of ", needed=(), known=tuple(self.sites))
-            _check_of(f"of[{_shown(site)}]", of)
+            _check_of(f"of[{shown(site)}]", of)
 
     def __getitem__(self, site: str) -> Regularizer:
         return self.sites[site]
@@ -227,7 +143,7 @@ def load(path: str | os.PathLike[str]) -> SettingsFile:
         _check_schema(content.get("schema", SCHEMA))  # before the keys: another schema has other keys
         _check_keys(content, "", needed=("schema", "sites"), known=_KEYS)
         _check_type("sites", content["sites"], dict, "an object of names and values")
-        sites = {site: from_json(entry, f"sites[{_shown(site)}]") for site, entry in content["sites"].items()}
+        sites = {site: from_json(entry, f"sites[{shown(site)}]") for site, entry in content["sites"].items()}
         of = {site: entry["of"] for site, entry in content["sites"].items() if "of" in entry}
         return SettingsFile(**content | {"sites": sites, "of": of})
     except Mistake as mistake:
@@ -242,8 +158,8 @@ def write(path: str | os.PathLike[str], settings_file: SettingsFile) -> None:
     target = Path(path)
     content = {name: getattr(settings_file, name) for name in _KEYS}
     content["sites"] = {
-        site: to_json(regularizer) | ({"of": settings_file.of[site]} if site in settings_file.of else {})
-        for site, regularizer in settings_file.sites.items()
+        site: to_json(one) | ({"of": settings_file.of[site]} if site in settings_file.of else {})
+        for site, one in settings_file.sites.items()
     }
     temporary = target.parent / f".settings-{os.getpid()}-{uuid4().hex}.tmp"  # no other writer has this name
     try:
@@ -306,57 +222,37 @@ def _shallow(value: Any, levels: int) -> Any:
 
 
 def _finite(literal: str) -> float:
-    return _number("a number", float(literal), "finite", lambda number: True)
+    return number("a number", float(literal), "finite", lambda found: True)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise Mistake(f"the key {_shown(key)} stands twice in one object; keep one of them")
+            raise Mistake(f"the key {shown(key)} stands twice in one object; keep one of them")
         found[key] = value
     return found
 
 
-def _number(
-    name: str, value: object, rule: str, allowed: Callable[[float], bool], whole: bool = False
-) -> float | int:
-    kind = Integral if whole else Real
-    with contextlib.suppress(OverflowError):  # an integer beyond the range of a float
-        if isinstance(value, kind) and not isinstance(value, bool):
-            number = float(cast("float", value))
-            if math.isfinite(number) and allowed(number):
-                return int(cast("int", value)) if whole else number
-    raise Mistake(f"{name} is {_shown(value)}, but it has to be {rule}")
-
-
 def _check_of(name: str, value: object) -> None:
-    _number(name, value, "a whole number of at least 1", lambda number: number >= 1, whole=True)
+    number(name, value, "a whole number of at least 1", lambda number: number >= 1, whole=True)
 
 
 def _check_schema(schema: object) -> None:
     if type(schema) is not int or schema != SCHEMA:
-        told = f"schema is {_shown(schema)}, and this program reads schema {SCHEMA} alone"
+        told = f"schema is {shown(schema)}, and this program reads schema {SCHEMA} alone"
         raise Mistake(f"{told}; export the settings again with this version, or use the one that wrote them")
 
 
 def _check_type(name: str, value: object, known: type | UnionType, words: str) -> None:
     if not isinstance(value, known):
-        raise Mistake(f"{name} is {_shown(value)}, but it has to be {words}")
+        raise Mistake(f"{name} is {shown(value)}, but it has to be {words}")
 
 
 def _check_keys(entry: Mapping[str, Any], where: str, needed: Sequence[str], known: Sequence[str]) -> None:
     for key in entry:
         if key not in known:
-            raise Mistake(f"{where}the key {_shown(key)} is unknown; the known ones are {', '.join(known)}")
+            raise Mistake(f"{where}the key {shown(key)} is unknown; the known ones are {', '.join(known)}")
     for key in needed:
         if key not in entry:
             raise Mistake(f"{where}the key {key!r} is missing; needed are {', '.join(needed)}")
-
-
-def _shown(value: object) -> str:
-    """The value as one short line, whatever it is."""
-    try:
-        return " ".join(reprlib.repr(value).split())
-    except Exception:  # a repr that fails (an integer of 5000 digits, say) must not hide the mistake itself
-        return f"a {type(value).__name__} that cannot be shown"

@@ -1,80 +1,23 @@
-"""What regularizers do to an activation, and how to attach them to a network; torch and `settings.py` alone.
+"""How regularizers are attached to a network, and how sparse it is; torch, and the two files beside this one.
 
-The mathematics comes first (`l1`, `project_l0`, `project_l0inf`, `measure`), then `attach`. Nothing here
-waits for the device but `measure` and `Attached.sparsity`, so a training step can be captured in a CUDA
-graph.
+What each does stands in `regularizers.py`. Nothing here waits for the device but `measure` and
+`Attached.sparsity`, so a training step can be captured in a CUDA graph.
 """
 
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .settings import L0, L1, L0Inf, Mistake, Regularizer, SettingsFile, load
+from .regularizers import REGULARIZERS, Mistake, Penalty, Projection, Regularizer
+from .settings import SettingsFile, load
 
 MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
-
-
-def l1(h: Tensor) -> Tensor:
-    """mean|h|, the penalty of Ganz & Elad before its λ (arXiv 2104.00464).
-
-    `h` is a floating tensor of any shape; the result has no dimension, and float32 where `h` is in half
-    precision.
-
-    >>> l1(torch.tensor([[-3.0, 0.0, 1.0, 0.0]]))
-    tensor(1.)
-    """
-    return h.abs().mean(dtype=torch.promote_types(h.dtype, torch.float32))
-
-
-def project_l0(h: Tensor, keep: float) -> Tensor:
-    """Keeps in each sample the max(1, round(ρ · C · H · W)) entries of largest |h| (arXiv 2104.00464).
-
-    `h` is N × C × H × W (or N × any shape), floating; the result has its shape, type and memory format.
-    `keep` is ρ, in (0, 1]. Among equal magnitudes the lower flat index over (C, H, W) stays; gradients flow
-    through what stays alone; NaN stays NaN, so a divergence is not hidden. A `keep` out of range raises
-    `Mistake`.
-
-    >>> project_l0(torch.tensor([[-3.0, 1.0, 2.0, 2.0]]), keep=0.5).tolist()
-    [[-3.0, 0.0, 2.0, 0.0]]
-    """
-    flat = h.detach().flatten(1)
-    k = max(1, round(L0(keep).keep * flat.shape[1]))
-    return h if k >= flat.shape[1] else h * _largest(flat.abs(), k).reshape(h.shape)
-
-
-def project_l0inf(h: Tensor, k: int) -> Tensor:
-    """Keeps in each sample, at each position, the k of C channels of largest |h| (arXiv 2104.00464).
-
-    So ‖h‖₀,∞ ≤ k over needles (the C entries at one position), not over stripes. `h` is N × C × H × W (or N
-    × C × any shape), floating; the result has its shape, type and memory format. Among equal magnitudes the
-    lower channel stays; gradients and NaN as in `project_l0`. A `k` below 1 raises `Mistake`; one of C or
-    more changes nothing.
-
-    >>> project_l0inf(torch.tensor([[[5.0, 1.0], [4.0, -1.5], [6.0, 0.5]]]), k=1).tolist()
-    [[[0.0, 0.0], [0.0, -1.5], [6.0, 0.0]]]
-    """
-    k = L0Inf(k).k
-    return h if k >= h.shape[1] else h * _largest(h.detach().abs(), k)
-
-
-def _largest(magnitude: Tensor, k: int) -> Tensor:
-    """True at the k largest along dimension 1, the lower index among equal ones.
-
-    The k-th largest is a threshold, and a running count over those equal to it settles ties. A stable sort
-    says the same but takes 3 to 4 times as long on a CPU (11.5 against 3.1 ms at 1 × 16 × 96 × 96, 260
-    against 65 ms at 1 × 128 × 128 × 128); `kthvalue` is faster for few long rows and slower for needles.
-    """
-    threshold = magnitude.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
-    above = magnitude > threshold
-    equal = magnitude == threshold
-    missing = k - above.sum(dim=1, keepdim=True, dtype=torch.int32)
-    return above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= missing))
 
 
 def measure(before: Tensor, after: Tensor) -> dict[str, float]:
@@ -105,16 +48,6 @@ def measure(before: Tensor, after: Tensor) -> dict[str, float]:
     return dict(zip(MEASURES, torch.stack(values).tolist(), strict=True))
 
 
-# What a kind does stands in exactly one of these two; a test holds them against REGULARIZERS.
-PENALTIES: dict[type, Callable[[Tensor, Any], Tensor]] = {
-    L1: lambda h, regularizer: regularizer.weight * l1(h),
-}
-PROJECTIONS: dict[type, Callable[[Tensor, Any], Tensor]] = {
-    L0: lambda h, regularizer: project_l0(h, regularizer.keep),
-    L0Inf: lambda h, regularizer: project_l0inf(h, regularizer.k),
-}
-
-
 class Attached:
     """What `attach` returns: reads the network's last forward pass, and takes the regularizers off again."""
 
@@ -128,7 +61,7 @@ class Attached:
             self._handles.append(network.register_forward_hook(forward.end, always_call=True))
 
     def penalty(self) -> Tensor:
-        """Σ λ · mean|h| over the sites, and each use of one, in the last forward pass; add it to the loss.
+        """The penalties' costs, at each use of their sites in the last forward pass; add it to the loss.
 
         A tensor without dimensions on the network's device; 0 where no site has a penalty, where the network
         was not in training mode, and after `detach`. RuntimeError before any forward pass, and where its
@@ -166,6 +99,7 @@ def attach(
     settings: Mapping[str, Regularizer] | str | os.PathLike[str],
     names: Mapping[str, str] | None = None,
     observe: Iterable[str] = (),
+    ramp: Tensor | None = None,
 ) -> Attached:
     """Put regularizers at the sites of any network: the outputs of the modules of those names.
 
@@ -173,6 +107,10 @@ def attach(
     name unless `names` gives another ("layers.5", as in `network.named_modules()`). Sites of `observe` are
     measured and left as they are. Projections act in training and at inference, penalties in training mode,
     through `Attached.penalty`. The state dict does not change; empty settings change nothing at all.
+
+    `ramp` is a tensor r without dimensions, in [0, 1], on the network's device, which the caller may write to
+    in place while training goes on: penalties cost r times as much, and h + r · (projected - h) takes the
+    place of h. So at 0 nothing acts, and at 1 all does, as without it.
 
     A module has to return one floating tensor, N × C × …, or a tuple, namedtuple or list that begins with
     one: the rest passes through. Anything else raises `Mistake` in the forward pass. An unknown site, two
@@ -184,6 +122,7 @@ def attach(
     projections included; `copy.deepcopy((network, attached))` copies the handle with it. Inside
     `torch.func.vmap` call `penalty` in the mapped function; `sparsity` needs a pass outside it.
 
+    >>> from trainers.regularizers import L0Inf
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
     >>> attached = attach(network, {"code": L0Inf(k=2)}, names={"code": "1"})
     >>> picture = network(torch.rand(1, 3, 16, 16))
@@ -207,9 +146,12 @@ def attach(
         module = _find(modules, name, (names or {}).get(name, name))
         if module in sites:
             raise Mistake(f"the sites {sites[module].name!r} and {name!r} are one module; keep one of them")
-        if name in settings and type(settings[name]) not in PENALTIES | PROJECTIONS:
-            raise Mistake(f"the regularizer at {name!r} is {settings[name]!r}; use L1(…), L0(…) or L0Inf(…)")
-        sites[module] = _Site(name, settings.get(name), of.get(name), forward.last, copied)
+        if name in settings and not isinstance(settings[name], Penalty | Projection):
+            raise Mistake(
+                f"the regularizer at {name!r} is {settings[name]!r}; use one of {', '.join(REGULARIZERS)}, "
+                "L0(keep=0.2) say"
+            )
+        sites[module] = _Site(name, settings.get(name), of.get(name), forward.last, copied=copied, ramp=ramp)
     forward.sites.extend(sites.values())
     return Attached(network, sites, forward)
 
@@ -310,10 +252,17 @@ class _Site:
     """The forward hook at one site."""
 
     def __init__(
-        self, name: str, regularizer: Regularizer | None, of: int | None, last: _Pass, copied: bool
+        self,
+        name: str,
+        regularizer: Regularizer | None,
+        of: int | None,
+        last: _Pass,
+        *,
+        copied: bool,
+        ramp: Tensor | None,
     ) -> None:
         self.name, self.regularizer, self.of = name, regularizer, of
-        self.last, self.copied = last, copied
+        self.last, self.copied, self.ramp = last, copied, ramp
         self.uses: list[_Use | None] = []  # None: a replica's, which nothing can be kept of
 
     def __getstate__(self) -> dict[str, Any]:
@@ -321,13 +270,18 @@ class _Site:
 
     def __call__(self, module: nn.Module, inputs: object, output: Any) -> Any:
         h = self._checked(output[0] if isinstance(output, tuple | list) and output else output)
-        kind = type(self.regularizer)
-        after = PROJECTIONS[kind](h, self.regularizer) if kind in PROJECTIONS else h
+        after = self._projected(h)
         if not _in_backward():
             self._record(module, h, after)
         if self.copied:
             after = after.clone()
         return output if after is h else _replaced(output, after)
+
+    def _projected(self, h: Tensor) -> Tensor:
+        if not isinstance(self.regularizer, Projection):
+            return h
+        after = self.regularizer.project(h)
+        return after if self.ramp is None else torch.lerp(h, after, self.ramp.to(h.dtype))
 
     def _checked(self, h: object) -> Tensor:
         if not isinstance(h, Tensor) or not h.is_floating_point() or h.dim() < 2:
@@ -355,7 +309,7 @@ class _Site:
         if getattr(module, "_is_replica", False):
             self.uses.append(None)
             return
-        penalised = training and type(self.regularizer) in PENALTIES
+        penalised = training and isinstance(self.regularizer, Penalty)
         before, after = h if penalised else h.detach(), after.detach()
         versions = _versions(before, after)
         self.uses.append(_Use(before, after, penalised, torch.is_grad_enabled(), versions))
@@ -377,7 +331,7 @@ class _Site:
         return kept
 
     def penalties(self) -> list[Tensor]:
-        if type(self.regularizer) not in PENALTIES:
+        if not isinstance(self.regularizer, Penalty):
             return []
         penalised = [use for use in self._kept() if use.penalised]
         if torch.is_grad_enabled() and not all(use.has_gradients for use in penalised):
@@ -385,7 +339,8 @@ class _Site:
                 f"the penalty at {self.name!r} has no gradient, for its forward pass ran without: checkpoint "
                 "with use_reentrant=False, or call penalty under torch.no_grad()"
             )
-        return [PENALTIES[type(self.regularizer)](use.before, self.regularizer) for use in penalised]
+        costs = [self.regularizer.cost(use.before) for use in penalised]
+        return costs if self.ramp is None else [self.ramp * cost for cost in costs]
 
     def measures(self) -> dict[str, float]:
         measured = [measure(use.before, use.after) for use in self._kept()]

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PACKAGE = ("settings.py", "sparsity.py")  # of trainers/; they import torch and each other alone
+PACKAGE = (
+    "regularizers.py",
+    "settings.py",
+    "sparsity.py",
+)  # of trainers/; they import torch and each other alone
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -89,7 +93,7 @@ def export(
 
 
 def write_package(folder: str | os.PathLike[str], content: SettingsFile) -> Path:
-    """Make a folder that needs torch alone: `settings.py`, `sparsity.py` and the settings as `settings.json`.
+    """Make a folder that needs torch alone: the files of `PACKAGE`, and the settings as `settings.json`.
 
     A folder that is there keeps what else it holds.
 

@@ -12,9 +12,8 @@ from search_spaces.ranges import (
     is_whole,
     read_pair,
     read_ranges,
-    regularizer,
 )
-from trainers.settings import L0, L1, L0Inf, Mistake
+from trainers.settings import L0, L1, L0Inf, Mistake, regularizer
 
 SHAPES = {"down1": (16, 8, 8), "thin": (1, 8, 8), "code": (4, 16, 16)}
 

@@ -21,6 +21,13 @@ from trainers.settings import L0, REGULARIZERS, L0Inf, Mistake, Regularizer, str
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 RANGES: dict[str, Range] = {"l1": (1e-3, 1.0), "l0": (0.05, 0.5), "l0inf": (1, 12)}
+OTHERS: dict[str, Range] = {
+    "group_lasso": (1e-3, 1.0),
+    "hoyer": (1e-3, 1.0),
+    "soft_threshold": (0.01, 1.0),
+    "hard_threshold": (0.01, 1.0),
+    "spatial_topk": (0.05, 0.5),
+}
 SITES = ("down1", "up0", "up1", "code")
 ALL = SparsitySpace(SITES, 2, {site: RANGES for site in SITES})
 DRAWS = 5000
@@ -198,8 +205,10 @@ def test_a_site_draws_only_from_its_own_kinds() -> None:
 
 
 def test_every_regularizer_can_be_drawn() -> None:
-    assert set(RANGES) == set(REGULARIZERS), "give the new regularizer a range here"
-    drawn = {type(r) for _, settings in every_draw(ALL) for r in settings.values()}
+    every = RANGES | OTHERS
+    assert set(every) == set(REGULARIZERS), "give the new regularizer a range here"
+    space = SparsitySpace(SITES[:2], 1, {site: every for site in SITES[:2]})
+    drawn = {type(r) for _, settings in every_draw(space) for r in settings.values()}
     assert drawn == set(REGULARIZERS.values())
 
 

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from kinds import EXAMPLES, cost, passed_on
 from small_generator import Generator, Watch, pictures, same, steps
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake, Regularizer, SettingsFile, write
-from trainers.sparsity import attach, l1, measure, project_l0, project_l0inf
-
-EXAMPLES: dict[str, Regularizer] = {"l1": L1(0.25), "l0": L0(0.3), "l0inf": L0Inf(2)}
-
+from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake, SettingsFile, write
+from trainers.sparsity import attach, measure
 
 # --- what it does ----------------------------------------------------------------------------------
 
@@ -29,14 +27,13 @@ def test_the_penalty_in_closed_form_over_sites_and_uses() -> None:
     network(pictures())
     seen = watch.seen
     assert [len(outputs) for outputs in seen.values()] == [1, 3, 1]
-    expected = 0.5 * l1(seen["first.act"][0]) + 2 * sum(l1(h) for h in seen["middle"])
+    expected = 0.5 * L1(1).cost(seen["first.act"][0]) + 2 * sum(L1(1).cost(h) for h in seen["middle"])
     torch.testing.assert_close(attached.penalty(), expected)
     measured = [measure(h, h)["mean_abs"] for h in seen["middle"]]
     assert attached.sparsity()["middle"]["mean_abs"] == pytest.approx(sum(measured) / 3)
     network(pictures(1))  # the last pass alone counts
-    torch.testing.assert_close(
-        attached.penalty(), 0.5 * l1(seen["first.act"][1]) + 2 * sum(l1(h) for h in seen["middle"][3:])
-    )
+    expected = 0.5 * L1(1).cost(seen["first.act"][1]) + 2 * sum(L1(1).cost(h) for h in seen["middle"][3:])
+    torch.testing.assert_close(attached.penalty(), expected)
 
 
 def test_the_gradient_of_the_penalty_is_that_of_the_formula() -> None:
@@ -74,7 +71,7 @@ def test_the_next_layer_sees_what_the_formula_gives(kind: str) -> None:
     attached = attach(network, {"middle": EXAMPLES[kind]})
     network(pictures())
     (h,) = watch.seen["middle"]
-    expected = {"l1": h, "l0": project_l0(h, 0.3), "l0inf": project_l0inf(h, 2)}[kind]
+    expected = passed_on(EXAMPLES[kind], h)
     assert torch.equal(received[0], expected)
     assert attached.sparsity() == {"middle": measure(h, expected)}
 
@@ -213,14 +210,14 @@ def test_a_part_called_by_itself_is_a_pass_of_its_own() -> None:
     for seed in range(3):
         h = network.first(pictures(seed))
         network.middle(h)
-    torch.testing.assert_close(attached.sparsity()["first"]["mean_abs"], l1(h).item())
-    torch.testing.assert_close(attached.penalty(), l1(h) + l1(network.middle(h)))
+    torch.testing.assert_close(attached.sparsity()["first"]["mean_abs"], L1(1).cost(h).item())
+    torch.testing.assert_close(attached.penalty(), L1(1).cost(h) + L1(1).cost(network.middle(h)))
     failing = network.head.register_forward_pre_hook(lambda module, inputs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         network(pictures())
     failing.remove()
     h = network.first(pictures(1))  # a pass that failed is over
-    assert attached.sparsity()["first"]["mean_abs"] == pytest.approx(l1(h).item())
+    assert attached.sparsity()["first"]["mean_abs"] == pytest.approx(L1(1).cost(h).item())
 
 
 @pytest.mark.parametrize("kind", REGULARIZERS)
@@ -296,3 +293,26 @@ def test_a_network_copied_with_its_handle_can_be_read_and_detached() -> None:
     assert same(steps(twin), steps(reference))
     network(pictures())
     assert attached.sparsity()["code"]["density"] == 2 / 8
+
+
+@pytest.mark.parametrize("kind", REGULARIZERS)
+def test_a_ramp_turns_the_regularizers_up(kind: str) -> None:
+    ramp = torch.zeros(())
+    plain, ramped, full = Generator(), Generator(), Generator()
+    watch = Watch(ramped, "middle")
+    attached = attach(ramped, {"middle": EXAMPLES[kind]}, ramp=ramp)
+    whole = attach(full, {"middle": EXAMPLES[kind]})
+    assert torch.equal(ramped(pictures()), plain(pictures())) and attached.penalty() == 0
+    ramp.fill_(0.25)
+    received: list[Tensor] = []
+    ramped.code.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0].detach()))
+    copied, handle = copy.deepcopy((ramped, attached))
+    assert torch.equal(ramped(pictures()), copied(pictures()))
+    h = watch.seen["middle"][-1]
+    torch.testing.assert_close(received[0], 0.75 * h + 0.25 * passed_on(EXAMPLES[kind], h))
+    torch.testing.assert_close(attached.penalty(), 0.25 * cost(EXAMPLES[kind], h))
+    torch.testing.assert_close(handle.penalty(), attached.penalty())
+    ramp.fill_(1)
+    assert torch.equal(ramped(pictures()), full(pictures()))
+    assert torch.equal(attached.penalty(), whole.penalty())
+    assert attached.sparsity() == whole.sparsity()

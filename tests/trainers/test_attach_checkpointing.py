@@ -13,7 +13,7 @@ from torch.nn.parallel import DataParallel
 from torch.utils.checkpoint import checkpoint
 
 from trainers.settings import L0, L1, L0Inf, Regularizer
-from trainers.sparsity import Attached, attach, project_l0inf
+from trainers.sparsity import Attached, attach
 
 SETTINGS: dict[str, Regularizer] = {
     "first": L1(0.5),
@@ -155,7 +155,7 @@ def test_replicas_project_and_reading_what_they_cannot_keep_is_an_error(part: bo
 
     network = Parted() if part else Generator().eval()
     inner = network.inner if isinstance(network, Parted) else network
-    expected = inner.head(project_l0inf(inner.code(inner.middle(inner.first(pictures()))), 2)).tanh()
+    expected = inner.head(L0Inf(2).project(inner.code(inner.middle(inner.first(pictures()))))).tanh()
     names = {name: f"inner.{name}" if part else name for name in ("code", "first")}
     call = network if part else lambda x: replica(network)(x)
 

@@ -8,19 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from kinds import EXAMPLES, cost, passed_on
 from small_generator import Generator, Watch, pictures, same, steps
 from torch import Tensor, nn
 
-from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake, Regularizer
-from trainers.sparsity import MEASURES, attach, l1, measure, project_l0, project_l0inf
-
-EXAMPLES: dict[str, Regularizer] = {"l1": L1(0.25), "l0": L0(0.3), "l0inf": L0Inf(2)}
-DONE: dict[str, Callable[[Tensor], Tensor]] = {
-    "l1": lambda h: h,
-    "l0": lambda h: project_l0(h, 0.3),
-    "l0inf": lambda h: project_l0inf(h, 2),
-}
-
+from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake
+from trainers.sparsity import MEASURES, attach, measure
 
 # --- what modules return ---------------------------------------------------------------------------
 
@@ -59,10 +52,10 @@ def test_of_a_tuple_the_first_is_the_activation_and_the_rest_passes_through(form
     attached = attach(network, {"out": EXAMPLES[kind]}, names={"out": ""})
     output = network(x)
     assert type(output) is type(plain) and len(output) == len(plain)
-    assert torch.equal(output[0], DONE[kind](h))
+    assert torch.equal(output[0], passed_on(EXAMPLES[kind], h))
     assert all(ours is x or ours == theirs for ours, theirs in zip(output[1:], plain[1:], strict=True))
-    assert attached.sparsity() == {"out": measure(h, DONE[kind](h))}
-    torch.testing.assert_close(attached.penalty(), 0.25 * l1(h) if kind == "l1" else torch.tensor(0.0))
+    assert attached.sparsity() == {"out": measure(h, passed_on(EXAMPLES[kind], h))}
+    torch.testing.assert_close(attached.penalty(), cost(EXAMPLES[kind], h))
 
 
 def test_a_recurrent_layers_states_pass_through_and_a_site_may_lie_within() -> None:
@@ -81,7 +74,7 @@ def test_a_recurrent_layers_states_pass_through_and_a_site_may_lie_within() -> N
     sequence, states = network(pictures())
     attached = attach(network, {"rnn": L0Inf(4), "inner.net.convolution": L1(1)})
     projected, kept = network(pictures())
-    assert torch.equal(projected, project_l0inf(sequence, 4))
+    assert torch.equal(projected, L0Inf(4).project(sequence))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(kept, states, strict=True))
     (projected.mean() + attached.penalty()).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -115,9 +108,9 @@ def test_each_use_of_a_shared_module_counts_by_either_name(kind: str, name: str)
     network(pictures())
     seen = watch.seen[name]
     assert [list(h.shape) for h in seen] == [[2, 8, 6, 6], [2, 4, 12, 12]]
-    expected = sum(0.25 * l1(h) for h in seen) if kind == "l1" else torch.tensor(0.0)
+    expected = sum(cost(EXAMPLES[kind], h) for h in seen)
     torch.testing.assert_close(attached.penalty(), expected)
-    found = [measure(h, DONE[kind](h)) for h in seen]
+    found = [measure(h, passed_on(EXAMPLES[kind], h)) for h in seen]
     for measured in MEASURES:
         mean = (found[0][measured] + found[1][measured]) / 2
         assert attached.sparsity()[name][measured] == pytest.approx(mean)
@@ -132,7 +125,7 @@ def test_a_users_hooks_stay_in_their_order_around_a_projection() -> None:
     network.code.register_forward_hook(lambda module, inputs, output: seen.append(output))
     network(pictures())
     before, after = seen
-    assert torch.equal(after, project_l0inf(2 * before, 2))
+    assert torch.equal(after, L0Inf(2).project(2 * before))
     attached.detach()
     network.eval()(pictures())
     assert len(seen) == 4 and torch.equal(seen[3], 2 * seen[2])  # theirs stay
@@ -183,11 +176,11 @@ def test_reparametrized_networks_train_as_by_hand_and_keep_their_checkpoints(mad
 
         def forward(self, x: Tensor) -> Tensor:
             self.first = self.network[0](x)
-            output: Tensor = self.network[2](project_l0inf(self.network[1](self.first), 3))
+            output: Tensor = self.network[2](L0Inf(3).project(self.network[1](self.first)))
             return output
 
         def penalty(self) -> Tensor:
-            return 0.5 * l1(self.first)
+            return 0.5 * L1(1).cost(self.first)
 
     network, reference = MADE[made](), MADE[made]()
     old = copy.deepcopy(network.state_dict())

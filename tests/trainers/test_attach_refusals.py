@@ -57,7 +57,7 @@ def test_a_site_without_a_module_lists_the_modules() -> None:
         assert all(name in str(mistake.value) for name, _ in network.named_modules())
     with pytest.raises(Mistake, match="'up9'"):
         attach(network, {}, observe=["up9"])
-    with pytest.raises(Mistake, match=r"'code' is 0\.5; use L1"):
+    with pytest.raises(Mistake, match=r"'code' is 0\.5; use one of l1, l0"):
         attach(network, {"code": 0.5})  # type: ignore[dict-item]
     with pytest.raises(Mistake, match=r"settings are .*, but they have to map sites to regularizers"):
         attach(network, [("code", L1(1))])  # type: ignore[arg-type]

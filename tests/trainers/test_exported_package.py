@@ -1,4 +1,4 @@
-"""`settings.py`, `sparsity.py` and a JSON file are a package of their own, for whoever has torch."""
+"""Three files of ours and a JSON file are a package of their own, for whoever has torch."""
 
 import ast
 import json
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import trainers.settings
-import trainers.sparsity
 from trainers.settings import L0, L1, L0Inf, Mistake, SettingsFile, load, write
+from tuner.export import PACKAGE
 
-FILES = [Path(str(module.__file__)) for module in (trainers.settings, trainers.sparsity)]
+FILES = [Path(str(trainers.settings.__file__)).with_name(name) for name in PACKAGE]
 SETTINGS = SettingsFile(
     sites={"up0": L0(0.25), "up1": L1(0.5), "code": L0Inf(2)},
     of={"up0": 4096, "code": 8},
@@ -110,7 +110,7 @@ def test_a_foreign_program_trains_its_own_generator_with_the_package(tmp_path: P
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["project"] == []
-    assert told["files"] == [str(inner / name) for name in ("settings.py", "sparsity.py")]
+    assert told["files"] == [str(inner / name) for name in PACKAGE]
     assert told["losses"][-1] < told["losses"][0]
     assert told["sparsity"]["code"]["density"] <= 2 / 8 and told["sparsity"]["up0"]["density"] <= 0.25
     assert told["sparsity"]["up1"]["removed_energy"] == 0
@@ -119,15 +119,15 @@ def test_a_foreign_program_trains_its_own_generator_with_the_package(tmp_path: P
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_two_files_import_torch_and_the_standard_library_alone(file: Path) -> None:
-    allowed = set(sys.stdlib_module_names) | ({"torch"} if file.name == "sparsity.py" else set())
+def test_these_files_import_torch_and_the_standard_library_alone(file: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | (set() if file.name == "settings.py" else {"torch"})
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert {name.name.partition(".")[0] for name in node.names} <= allowed
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             assert str(node.module).partition(".")[0] in allowed
         elif isinstance(node, ast.ImportFrom):
-            assert (node.level, node.module, file.name) == (1, "settings", "sparsity.py")
+            assert node.level == 1 and f"{node.module}.py" in PACKAGE[: PACKAGE.index(file.name)]
 
 
 def test_a_file_never_causes_an_import(tmp_path: Path) -> None:

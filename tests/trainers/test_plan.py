@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinds import EXAMPLES
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from trainers.dip_options import DipOptions, Gaussian, SkipNetwork
 from trainers.plan import Frozen, Plan, one_sentence
-from trainers.settings import L0, L1, REGULARIZERS, L0Inf, Mistake
+from trainers.settings import L0, L1, L0Inf, Mistake
 
 
 def plan(**changes: Any) -> Plan:
@@ -59,15 +60,15 @@ SETTINGS = {"up0": L0(keep=0.2), "code": L0Inf(k=3), "down1": L1(weight=0.01)}
 
 
 def test_a_plan_is_written_as_json_and_read_back() -> None:
-    assert {regularizer.kind for regularizer in SETTINGS.values()} == REGULARIZERS.keys()
-    written = plan(settings=SETTINGS, extras={"lr": 0.02}).model_dump(mode="json")
+    settings = SETTINGS | {f"of every kind {kind}": one for kind, one in EXAMPLES.items()}
+    written = plan(settings=settings, extras={"lr": 0.02}).model_dump(mode="json")
     assert json.loads(json.dumps(written)) == written
     assert written["settings"]["up0"] == {"kind": "l0", "keep": 0.2}
     assert written["options"]["network"] == {
         "kind": "skip", "width": 128, "scales": 5, "skip": 4, "upsample": "bilinear", "input_channels": 32,
     }  # fmt: skip
     read = Plan(**{**written, "options": DipOptions(**written["options"])})
-    assert read == plan(settings=SETTINGS, extras={"lr": 0.02})
+    assert read == plan(settings=settings, extras={"lr": 0.02})
 
 
 def test_its_identity_is_all_that_changes_what_is_computed() -> None:
