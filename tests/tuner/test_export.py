@@ -117,7 +117,12 @@ def test_a_run_of_somebody_else(place: Path) -> None:
 def test_a_package_that_needs_torch_alone(place: Path, tmp_path: Path) -> None:
     export("mine", root=place, path=tmp_path / "a.json", package=tmp_path / "lib" / "sparse")
     folder = tmp_path / "lib" / "sparse"
-    assert sorted(file.name for file in folder.iterdir()) == ["regularizers.py", "settings.json", "settings.py", "sparsity.py"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "regularizers.py",
+        "settings.json",
+        "settings.py",
+        "sparsity.py",
+    ]
     assert (folder / "settings.json").read_text() == (tmp_path / "a.json").read_text()
     code = (
         "import sys\n"
