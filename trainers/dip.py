@@ -1,38 +1,29 @@
 """Deep Image Prior (arXiv 1711.10925): a network fitted to one noisy picture draws the clean one first."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
 
-from trainers import images
-from trainers.degradations import degrade
-from trainers.dip_options import DipOptions
-from trainers.networks.build import build
+from trainers.dip_fit import Fit
+from trainers.dip_options import DipOptions, read
+from trainers.dip_subject import subject
+from trainers.images import as_bytes
 from trainers.plan import Plan
-from trainers.psnr import LOSS, PSNR, PSNR_RAW, SSIM, psnr, ssim
+from trainers.psnr import LOSS
 from trainers.settings import Mistake
-from trainers.sparsity import attach
 from trainers.training import (
     Evaluation,
     Metrics,
     Pictures,
     Training,
-    adam,
     find_device,
-    restore,
     run,
     same_device,
     streams,
 )
-
-INPUT_SCALE = 0.1  # the network's input is uniform in [0, 0.1), as in the reference implementation
 
 
 def train_dip(
@@ -56,110 +47,77 @@ def train_dip(
 
 
 class DipTraining(Training):
-    """min over weights of mean (f(z + n) - y)² + penalties, by Adam, with fresh noise n at each step.
+    """A network fitted to a picture (`Fit`), and measured as the plan's objective asks (`Subject`).
 
-    y is the degraded picture, z a fixed random input. Where the network cannot halve the picture's sides, y
-    is padded by reflection, and the output is cropped before it is scored. The restored picture is the
-    average of the outputs x_t, a_t = γ a_{t-1} + (1 - γ) x_t, corrected for its start: a_t / (1 - γᵗ).
+    Where that is SURE, a second network begins at the same weights and is fitted to the picture with its
+    nudge, with the same noise at each step: a step takes twice as long.
     """
 
     def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
         options = plan.options
         if not isinstance(options, DipOptions):
             raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of 'dip'")
-        data, training, _ = streams(seed)
-        self.clean = images.load(options.image, size=options.size, grey=options.grey)
-        plan.refuse_another({"picture": images.fingerprint(self.clean)})
-        self.noisy = degrade(self.clean, options.degradation, np.random.default_rng(data))
-        self.device, self.decay = find_device(device), plan.value("average")
-        self.input_noise = plan.value("input_noise")
-
-        sides = tuple(options.network.padded(side) for side in self.clean.shape[:2])
-        self.target, self.window = _padded(self.noisy, sides)
-        self.target = self.target.to(self.device)
-
+        data, training, evaluation = streams(seed)
+        picture, found = read(options)
+        plan.refuse_another(found)
+        self.subject = subject(options, picture, data=data, evaluation=evaluation)
+        self.device, self.input_noise = find_device(device), plan.value("input_noise")
         first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
-        drawn_once = torch.Generator().manual_seed(first)
-        self.network = build(options.network, out_channels=self.clean.shape[2], generator=drawn_once)
-        self.network.to(self.device)
-        shape = (1, options.network.input_channels, *sides)
-        self.input = (torch.rand(shape, generator=drawn_once) * INPUT_SCALE).to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(steps)
-        self.attached = attach(
-            self.network.bare,
-            plan.settings,
-            names=self.network.names,
-            observe=tuple(options.network.sites(*self.clean.shape[:2])),
-        )
-        self.optimizer = adam(self.network.parameters(), lr=plan.value("lr"), device=self.device)
 
-        self.noise = torch.empty_like(self.input)
-        self.output = torch.zeros_like(self.target)
-        self.average = torch.zeros_like(self.target)
-        self.count = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.loss = torch.zeros((), device=self.device)
+        values, nudge = self.subject.observed.values, self.subject.nudge
+        self.fits = [
+            Fit(
+                plan,
+                options,
+                values=given,
+                seen=self.subject.seen,
+                sides=self.subject.sides,
+                seed=first,
+                device=self.device,
+            )
+            for given in ([values] if nudge is None else [values, nudge.of(values)])
+        ]
+        self.fit = self.fits[0]
+        self.generator = torch.Generator(self.device).manual_seed(steps)
+        self.noise = torch.empty_like(self.fit.input)
 
     def step(self) -> None:
         self.noise.normal_(generator=self.generator)
-        output = self.network(torch.add(self.input, self.noise, alpha=self.input_noise))
-        loss = F.mse_loss(output, self.target) + self.attached.penalty()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.output.copy_(output.detach())
-        self.average.lerp_(self.output, 1 - self.decay)
-        self.count.add_(1)
-        self.loss.copy_(loss.detach())
+        given = torch.add(self.fit.input, self.noise, alpha=self.input_noise)
+        for fit in self.fits:
+            fit.step(given)
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
-        restored = self._picture(self.average / (1 - self.decay**self.count))
-        metrics: Metrics = {
-            PSNR: psnr(restored, self.clean),
-            PSNR_RAW: psnr(self._picture(self.output), self.clean),
-            SSIM: ssim(restored, self.clean),
-            LOSS: float(self.loss),
-        }
-        return metrics | self.attached.metrics(), {
-            "comparison": images.side_by_side((self.noisy, restored, self.clean))
-        }
+        restored = self.fit.restored()
+        metrics: Metrics = self.subject.metrics(
+            restored,
+            self.fit.raw(),
+            predicted=self.fit.predicted(),
+            nudged=self.fits[1].restored() if self.subject.nudge else None,
+        )
+        metrics |= {LOSS: float(self.fit.loss)}
+        pictures = {"comparison": self.subject.comparison(restored)}
+        if self.subject.clean is None:  # somebody wants to have it
+            pictures["restored"] = as_bytes(restored)
+        return metrics | self.fit.attached.metrics(), pictures
 
     def state_dict(self) -> dict[str, Any]:
+        nudged = [fit.state_dict() for fit in self.fits[1:]]
         return {
-            "picture": self._fingerprint(),
+            "picture": self.subject.fingerprint(),
             "device": self.device.type,
-            "network": self.network.bare.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            **{name: getattr(self, name) for name in ("output", "average", "count", "loss")},
+            **self.fit.state_dict(),
+            **({"nudged": nudged} if nudged else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["picture"] != self._fingerprint():
+        if state["picture"] != self.subject.fingerprint():
             raise Mistake(
                 "the picture has changed since the checkpoint was written: put the old one back, "
                 "or begin in another folder"
             )
         same_device(state["device"], self.device)
-        self.network.bare.load_state_dict(state["network"])
-        restore(self.optimizer, state["optimizer"], self.device)
         self.generator.set_state(state["generator"])
-        for name in ("output", "average", "count", "loss"):
-            getattr(self, name).copy_(state[name])
-
-    def _picture(self, output: Tensor) -> NDArray[np.float32]:
-        """1×C×H×W, padded, on the device → H×W×C, cropped, on the host."""
-        cropped: NDArray[np.float32] = output[0][self.window].permute(1, 2, 0).cpu().numpy()
-        return cropped
-
-    def _fingerprint(self) -> str:
-        return hashlib.sha256(self.noisy.tobytes()).hexdigest()
-
-
-def _padded(picture: NDArray[np.float32], sides: tuple[int, ...]) -> tuple[Tensor, tuple[slice, ...]]:
-    """H×W×C → 1×C×sides by reflection, evenly on both ends, and where in C×H×W the picture then lies."""
-    before = [(side - own) // 2 for side, own in zip(sides, picture.shape[:2], strict=True)]
-    after = [side - own - b for side, own, b in zip(sides, picture.shape[:2], before, strict=True)]
-    target = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    target = F.pad(target, (before[1], after[1], before[0], after[0]), mode="reflect")
-    inner = (slice(b, b + own) for b, own in zip(before, picture.shape[:2], strict=True))
-    return target.contiguous(), (slice(None), *inner)
+        for fit, saved in zip(self.fits, [state, *state.get("nudged", ())], strict=True):
+            fit.load_state_dict(saved)

@@ -1,15 +1,21 @@
 """The keys of task `dip`: which picture, what was done to it, which network undoes it. No torch."""
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainers import images
+from trainers.degradations.gaussian import ESTIMATE, Gaussian
+from trainers.degradations.known import KINDS, AnyDegradation
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.plan import Frozen, Plan
+from trainers.psnr import HELD_OUT, ORACLE, ORACLES, PSNR, SURE
 from trainers.settings import Mistake
+
+HELD_OUT_SHARE = 0.02  # of the observed pixels, where the objective is their error
 
 
 class SkipNetwork(Frozen):
@@ -82,18 +88,15 @@ Network = Annotated[
 ]
 
 
-class Gaussian(Frozen):
-    """Independent normal noise on every pixel and channel."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    sigma: float = Field(default=25.0, gt=0, description="standard deviation in grey levels of 0 to 255")
-
-
 class DipOptions(Frozen):
     """The keys of task `dip`: which picture, what was done to it, which network undoes it."""
 
     image: str = Field(
         default="astronaut", min_length=1, description="a photograph that scikit-image carries, or a file"
+    )
+    image_is: Literal["clean", "degraded"] = Field(
+        default="clean",
+        description="clean: it is degraded first; degraded: it is what is restored, and no clean one exists",
     )
     size: int | None = Field(
         default=None,
@@ -102,9 +105,12 @@ class DipOptions(Frozen):
         description="centre square resized to so many pixels; null: the whole picture",
     )
     grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
-    degradation: Gaussian = Field(default=Gaussian(), description="what is undone")
+    degradation: AnyDegradation = Field(default=Gaussian(), description="what is undone")
     network: Network = Field(default=SkipNetwork(), description="what undoes it")
-    objective: Literal["psnr", "ssim"] = Field(default="psnr", description="what is optimised: psnr or ssim")
+    objective: Literal["psnr", "ssim", "held_out", "sure"] = Field(
+        default="psnr",
+        description="what is optimised: psnr, ssim; without a clean picture held_out, sure",
+    )
     lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
     average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
@@ -116,11 +122,54 @@ class DipOptions(Frozen):
         path = os.path.abspath(os.path.expanduser(image))
         return path if os.path.isfile(path) else image
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_picture(cls, given: Any) -> Any:
+        """Where no clean picture exists, what is optimised is what can be."""
+        if isinstance(given, Mapping) and given.get("image_is") == "degraded" and "objective" not in given:
+            return {**given, "objective": HELD_OUT}
+        return given
+
+    @model_validator(mode="after")
+    def _suits(self) -> "DipOptions":
+        """What keys have to agree on, as far as it can be said without the picture."""
+        degradation = self.degradation
+        if self.image_is == "clean" and getattr(degradation, "sigma", None) == ESTIMATE:
+            raise Mistake(
+                f"plan.degradation.sigma is {ESTIMATE!r}, but plan.image_is says that the picture is clean, "
+                "and noise is added to it: give a number of grey levels"
+            )
+        if self.image_is == "degraded" and self.objective in ORACLES:
+            raise Mistake(
+                f"plan.objective is {self.objective}, which compares with the clean picture, but "
+                "plan.image_is says that none exists: take held_out, or sure where the noise is known"
+            )
+        if self.image_is == "degraded" and degradation.DRAWN:
+            raise Mistake(
+                f"plan.degradation.kind is {degradation.kind}, which draws what is done to a clean picture, "
+                "but plan.image_is says that the picture is degraded already: take inpainting with its mask"
+            )
+        if self.objective == SURE and not degradation.KNOWN_SD:
+            able = ", ".join(kind for kind, one in KINDS.items() if one.KNOWN_SD)
+            raise Mistake(
+                "plan.objective is sure, which needs white noise of a known sd on every pixel, but the "
+                f"degradation is {degradation.kind}: take held_out, or one of {able}"
+            )
+        return self
+
 
 def sites(plan: Plan) -> dict[str, tuple[int, int, int]]:
     """The sites of the plan's network with their (C, H, W), for its picture."""
     options = DipOptions.model_validate(plan.options)
-    return options.network.sites(*_sides(options.image, options.size))
+    return options.network.sites(*restored_sides(options, *_sides(options.image, options.size)))
+
+
+def restored_sides(options: DipOptions, height: int, width: int) -> tuple[int, int]:
+    """The sides of the picture that is drawn, from those of the one that was read, or a Mistake."""
+    if options.image_is == "degraded":
+        height, width = options.degradation.restored(height, width)
+    options.degradation.check(height, width)
+    return height, width
 
 
 @lru_cache(maxsize=64)
@@ -130,17 +179,42 @@ def _sides(image: str, size: int | None) -> tuple[int, int]:
     return height, width
 
 
-def prepare(plan: Plan) -> dict[str, str]:
-    """Nothing is made, but the picture, and a network of the user's own, must not change within a study.
+def read(options: DipOptions) -> tuple[images.Picture, dict[str, str]]:
+    """The picture, H×W×C in [0, 1], and the SHA-256 of all that was read, which a study keeps."""
+    picture = images.load(options.image, size=options.size, grey=options.grey)
+    return picture, {"picture": images.fingerprint(picture), **options.degradation.files()}
 
-    A Mistake where a network of the user's own does not suit the picture.
+
+def prepare(plan: Plan) -> dict[str, str]:
+    """Nothing is made, but what is read, and a network of the user's own, must not change within a study.
+
+    A Mistake where the degradation, or a network of the user's own, does not suit the picture.
     """
     options = DipOptions.model_validate(plan.options)
-    clean = images.load(options.image, size=options.size, grey=options.grey)
+    picture, found = read(options)
+    sides = restored_sides(options, *picture.shape[:2])
     if isinstance(options.network, OwnPrior):
         from trainers.networks.build import check_restorer  # torch, and what the user's module imports
 
-        height, width = (options.network.padded(side) for side in clean.shape[:2])
-        network = check_restorer(options.network, (clean.shape[2], height, width))
-        return {"picture": images.fingerprint(clean), "network": network}
-    return {"picture": images.fingerprint(clean)}
+        height, width = (options.network.padded(side) for side in sides)
+        found["network"] = check_restorer(options.network, (picture.shape[2], height, width))
+    return found
+
+
+def measured(plan: Plan) -> str:
+    """How the plan's objective is measured, in one clause."""
+    options = DipOptions.model_validate(plan.options)
+    if options.objective == HELD_OUT:
+        return f"mean squared error at {HELD_OUT_SHARE:.0%} of the observed pixels, which no training sees"
+    if options.objective == SURE:
+        sigma = getattr(options.degradation, "sigma", None)
+        known = "an estimated σ" if sigma == ESTIMATE else f"σ = {sigma:g}"
+        return f"Stein's estimate of the mean squared error, from {known}"
+    return ORACLE
+
+
+def companions(plan: Plan) -> tuple[str, ...]:
+    """Beside an objective that needs no clean picture, psnr where there is one: is it to be trusted?"""
+    options = DipOptions.model_validate(plan.options)
+    known = options.image_is == "clean" and options.objective not in ORACLES
+    return (PSNR,) if known else ()

@@ -17,6 +17,7 @@ from trainers.whole import written_whole
 if TYPE_CHECKING:
     from trainers.training import Evaluation
 
+Picture = NDArray[np.float32]  # H×W×C in [0, 1]
 SMALLEST = 16  # pixels a side; below, there is nothing to restore
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, by ITU-R 601
 

@@ -16,12 +16,14 @@ from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
 from trainers.own_options import OwnModule, imported
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
+from trainers.psnr import METRICS, ORACLE
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation, Training
 
+Direction = Literal["minimize", "maximize"]
 Shape = tuple[int, int, int]
 Sites = Mapping[str, Shape]
 _METHODS = ("step", "evaluate", "state_dict", "load_state_dict")  # of a training that can be saved
@@ -40,13 +42,16 @@ class Task:
     where a result holds, as a confirmation says it ("on this picture"). data: the option that names what is
     trained on, for a file's provenance.
 
-    The last three are functions of the plan that a task may leave out. prepare makes, before the first trial
-    of a study and in its driver, what all its trainings share, and returns it as {name: SHA-256}; the study
-    keeps that, and every training gets it as `plan.prepared`, to refuse another (`plan.refuse_another`). A
-    name that ends in .npz is a file of `trainers.prepared.folder()`, and travels to the workers; any other is
-    a fingerprint, for example of the data. Called again it returns the same, and fast. measured says in one
-    clause how the metric is measured, for below every table. companions names metrics that are shown beside
-    it. Both are asked once a trial, and look at the plan alone.
+    prepare, measured and companions are functions of the plan that a task may leave out. prepare makes,
+    before the first trial of a study and in its driver, what all its trainings share, and returns it as
+    {name: SHA-256}; the study keeps that, and every training gets it as `plan.prepared`, to refuse another
+    (`plan.refuse_another`). A name that ends in .npz is a file of `trainers.prepared.folder()`, and travels
+    to the workers; any other is a fingerprint, for example of the data. Called again it returns the same, and
+    fast. measured says in one clause how the metric is measured, for below every table. companions names
+    metrics that are shown beside it. Both are asked once a trial, and look at the plan alone.
+
+    directions: for metrics that have another direction than `direction`, where the plan's objective, or what
+    is shown beside it, may be one of them; a mapping of names.
 
     >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
     'mine'
@@ -54,7 +59,7 @@ class Task:
 
     name: str
     metric: str
-    direction: Literal["minimize", "maximize"]
+    direction: Direction
     train: Callable[..., "Iterator[Evaluation] | Training"]
     sites: Sites | Callable[[Plan], Sites]
     options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
@@ -63,16 +68,18 @@ class Task:
     prepare: Callable[[Plan], Mapping[str, str]] | None = None
     measured: Callable[[Plan], str] | None = None
     companions: Callable[[Plan], Sequence[str]] | None = None
+    directions: Mapping[str, Direction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("name", "metric"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise Mistake(f"{key} of a Task is {getattr(self, key)!r}, but it must be a word")
-        if self.direction not in ("minimize", "maximize"):
-            raise Mistake(
-                f"direction of task {self.name} is {self.direction!r}, "
-                "but it must be 'minimize' or 'maximize'"
-            )
+        said = {f"directions[{metric!r}]": one for metric, one in self.directions.items()}
+        for key, direction in {"direction": self.direction, **said}.items():
+            if direction not in ("minimize", "maximize"):
+                raise Mistake(
+                    f"{key} of task {self.name} is {direction!r}, but it must be 'minimize' or 'maximize'"
+                )
         for key in ("train", "prepare", "measured", "companions"):
             given = getattr(self, key)
             if not callable(given) and (given is not None or key == "train"):
@@ -146,6 +153,9 @@ TASKS: dict[str, Task] = {
         scope="on this picture",
         data="image",
         prepare=dip_options.prepare,
+        measured=dip_options.measured,
+        companions=dip_options.companions,
+        directions=METRICS,
     ),
     "gan": Task(
         "gan",
@@ -319,6 +329,11 @@ def metric_of(task: Task, plan: Plan) -> str:
     return str(getattr(plan.options, "objective", task.metric))
 
 
+def direction_of(task: Task, metric: str) -> Direction:
+    """Which way the metric is better: as the task says of it, else as it says of all."""
+    return task.directions.get(metric, task.direction)
+
+
 def prepared_of(task: Task, plan: Plan) -> dict[str, str]:
     """Make once what all trainings of the plan share, as {name: SHA-256}; empty where they share nothing."""
     if task.prepare is None:
@@ -332,7 +347,7 @@ def prepared_of(task: Task, plan: Plan) -> dict[str, str]:
 def measured_of(task: Task, plan: Plan) -> str:
     """How the plan's metric is measured, in one clause; empty where the task does not say."""
     if task.measured is None:
-        return "oracle: it needs the clean picture" if metric_of(task, plan) in ORACLES else ""
+        return ORACLE if metric_of(task, plan) in ORACLES else ""
     given: object = task.measured(plan)
     if not isinstance(given, str):
         raise _gives(task, "measured", given, "a text")

@@ -201,8 +201,11 @@ def _continued(
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:
     theirs = _flat({"seed": saved["seed"], "plan": json.loads(saved["plan"])})
     mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
+    # An earlier version has written fewer options: what it left out was at its default.
+    defaults = plan.model_copy(update={"options": type(plan.options).model_construct()})
+    before = _flat({"plan": {"options": json.loads(defaults.identity())["options"]}})
     for key in sorted(theirs.keys() | mine.keys(), reverse=True):  # the seed first
-        if theirs.get(key) != mine.get(key):
+        if theirs.get(key, before.get(key) if key in mine else None) != mine.get(key):
             raise Mistake(
                 f"the checkpoint in {folder} belongs to another training ({key} is "
                 f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "

@@ -17,6 +17,7 @@ from trainers.settings import Mistake, Regularizer, strength_of
 from trainers.tasks import (
     TASKS,
     companions_of,
+    direction_of,
     find_task,
     make_plan,
     measured_of,
@@ -158,7 +159,7 @@ class StudySpec(Frozen):
 
     def direction(self) -> Literal["minimize", "maximize"]:
         """`minimize` or `maximize`."""
-        return find_task(self.task).direction
+        return direction_of(find_task(self.task), self.metric())
 
     def measured(self) -> str:
         """How that is measured, in one clause; empty where the task does not say."""
@@ -306,7 +307,9 @@ def _flat(spec: StudySpec) -> dict[str, Any]:
         else:
             result[key] = value
 
-    for key, value in spec.model_dump(mode="json", include=set(COMPARED)).items():
+    # An earlier version has written fewer keys into the plan: what it left out is at its default.
+    plan = spec.plan_with({}, {}).options.model_dump(mode="json")
+    for key, value in (spec.model_dump(mode="json", include=set(COMPARED)) | {"plan": plan}).items():
         walk(key, value)
     return result
 

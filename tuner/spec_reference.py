@@ -68,8 +68,14 @@ def _choices(field: FieldInfo, inner: object) -> dict[str, BaseModel]:
         return {}
     others = [model for model in models_in(field.annotation) if not isinstance(inner, model)]
     kinds = {model: getattr(model, "TAG", model.model_fields["kind"].default) for model in others}
-    # the name of a user's own factory has no default, so it stands as the rule that it has to follow
-    return {"": inner} | {f"kind: {kind}": model.model_construct(kind=kind) for model, kind in kinds.items()}
+    return {"": inner} | {f"kind: {kind}": _shown(model, kind) for model, kind in kinds.items()}
+
+
+def _shown(model: type[BaseModel], kind: str) -> BaseModel:
+    """The model with its defaults; what has none stands as its example, a user's own factory as its rule."""
+    fields = model.model_fields.items()
+    examples = {key: field.examples[0] for key, field in fields if field.is_required() and field.examples}
+    return model.model_construct(**{**examples, "kind": kind})
 
 
 def _line(text: str, meaning: str | None) -> str:

@@ -1,5 +1,6 @@
 """Deep Image Prior against the loop that one would write by hand, and each of its parts by itself."""
 
+import json
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from trainings import bits, plain, small_dip
 
-from trainers.degradations import degrade
+from trainers import checkpoint
 from trainers.dip import DipTraining, train_dip
 from trainers.images import as_bytes, load
 from trainers.networks.build import build
@@ -31,12 +32,21 @@ def picture(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor[0].permute(1, 2, 0).numpy()
 
 
+def noisy_of(training: DipTraining) -> NDArray[np.float32]:
+    return training.subject.observed.values
+
+
+def clean_of(training: DipTraining) -> NDArray[np.float32]:
+    assert training.subject.clean is not None
+    return training.subject.clean
+
+
 def by_hand(plan: Plan, seed: int) -> list[Evaluation]:
     """No attach, no Training, no run: the definition, for a picture that needs no padding."""
     options: Any = plan.options
     data, training, _ = np.random.SeedSequence(seed).spawn(3)
     clean = load(options.image, size=options.size)
-    noisy = degrade(clean, options.degradation, np.random.default_rng(data))
+    noisy = options.degradation.degrade(clean, np.random.default_rng(data)).values
     target = torch.from_numpy(noisy).permute(2, 0, 1)[None].contiguous()
     first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
     once, each = torch.Generator().manual_seed(first), torch.Generator().manual_seed(steps)
@@ -75,7 +85,7 @@ def test_it_restores_a_photograph_by_hand_through_the_python_api() -> None:
     plan = small_dip(options=options, evaluate_at=(50, 200))
     first, last = train_dip(plan, seed=0)
     training = DipTraining(plan, seed=0)
-    assert last.metrics["psnr"] > psnr(training.noisy, training.clean) + 2
+    assert last.metrics["psnr"] > psnr(noisy_of(training), clean_of(training)) + 2
     assert last.metrics["psnr"] > first.metrics["psnr"]
     assert last.metrics["ssim"] > first.metrics["ssim"]
     assert last.metrics["loss"] < first.metrics["loss"]
@@ -86,10 +96,10 @@ def test_it_restores_a_photograph_by_hand_through_the_python_api() -> None:
 
 def test_the_data_follow_the_seed_alone() -> None:
     plans = [small_dip(), small_dip(settings={"up0": L0(0.1)}), small_dip(options={"lr": 0.5})]
-    noisy = [DipTraining(plan, seed=1).noisy for plan in plans]
+    noisy = [noisy_of(DipTraining(plan, seed=1)) for plan in plans]
     assert np.array_equal(noisy[0], noisy[1])
     assert np.array_equal(noisy[0], noisy[2])
-    assert not np.array_equal(noisy[0], DipTraining(plans[0], seed=2).noisy)
+    assert not np.array_equal(noisy[0], noisy_of(DipTraining(plans[0], seed=2)))
 
 
 def test_sides_that_cannot_be_halved_are_padded_by_reflection_and_cropped(tmp_path: Any) -> None:
@@ -97,18 +107,18 @@ def test_sides_that_cannot_be_halved_are_padded_by_reflection_and_cropped(tmp_pa
     Image.fromarray(pixels).save(tmp_path / "a.png")
     plan = small_dip(options={"image": str(tmp_path / "a.png"), "size": None, "average": 0.5})
     training = DipTraining(plan, seed=0)  # scales 2: 19×30 becomes 20×32
-    expected = np.pad(training.noisy, ((0, 1), (1, 1), (0, 0)), mode="reflect")
-    assert np.array_equal(picture(training.target), expected)
+    expected = np.pad(noisy_of(training), ((0, 1), (1, 1), (0, 0)), mode="reflect")
+    assert np.array_equal(picture(training.fit.target), expected)
     training.step()
     metrics, pictures = training.evaluate()
     assert pictures["comparison"].shape == (19, 90, 3)
-    assert metrics["psnr_raw"] == psnr(picture(training.output)[:19, 1:31], training.clean)
+    assert metrics["psnr_raw"] == psnr(picture(training.fit.output)[:19, 1:31], clean_of(training))
 
 
 def test_a_grey_picture_is_restored_in_one_channel() -> None:
     for options in ({"image": "camera"}, {"grey": True}):
         training = DipTraining(small_dip(options=options), seed=0)
-        assert training.target.shape == (1, 1, 20, 20)
+        assert training.fit.target.shape == (1, 1, 20, 20)
         training.step()
         assert training.evaluate()[1]["comparison"].shape == (20, 60, 1)
 
@@ -139,7 +149,7 @@ def test_regularizers_act_at_their_sites_and_every_site_is_measured() -> None:
     assert metrics["up0.removed_energy"] > 0
     assert metrics["code.removed_energy"] == 0
     assert metrics["down0.density"] == 1
-    error = float(F.mse_loss(training.output, training.target))
+    error = float(F.mse_loss(training.fit.output, training.fit.target))
     assert metrics["loss"] == pytest.approx(error + 0.5 * metrics["code.mean_abs"], rel=1e-5)
 
 
@@ -169,10 +179,10 @@ def test_extras_come_before_options() -> None:
 def test_the_rate_can_change_without_another_program() -> None:
     training = DipTraining(small_dip(), seed=0)
     training.step()
-    training.optimizer.param_groups[0]["lr"].fill_(0)
-    before = bits(training.network.state_dict())
+    training.fit.optimizer.param_groups[0]["lr"].fill_(0)
+    before = bits(training.fit.network.state_dict())
     training.step()
-    assert bits(training.network.state_dict()) == before
+    assert bits(training.fit.network.state_dict()) == before
 
 
 # --- what is refused -------------------------------------------------------------------------------
@@ -205,6 +215,23 @@ def test_a_picture_that_changed_since_its_study_began_is_refused(tmp_path: Any) 
         train_dip(plan, seed=0)
 
 
+def test_a_checkpoint_of_before_an_option_existed_is_continued_where_that_is_at_its_default(
+    tmp_path: Any,
+) -> None:
+    plan = small_dip(evaluate_at=(2, 4))
+    whole = [plain(one) for one in train_dip(plan, seed=0)]
+    next(train_dip(plan, seed=0, folder=tmp_path))
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
+    written = json.loads(saved["plan"])
+    del written["options"]["image_is"]
+    checkpoint.save(tmp_path, saved | {"plan": json.dumps(written)})
+    other = small_dip(options={"image_is": "degraded", "objective": "held_out"}, evaluate_at=(2, 4))
+    with pytest.raises(Mistake, match=r"belongs to another training \(plan.options.objective is psnr there"):
+        next(train_dip(other, seed=0, folder=tmp_path))
+    assert [plain(one) for one in train_dip(plan, seed=0, folder=tmp_path)] == whole
+
+
 def test_a_state_of_another_kind_of_device_is_refused() -> None:
     training = DipTraining(small_dip(), seed=0)
     with pytest.raises(Mistake, match="written on cuda, and the device here is cpu"):
@@ -218,7 +245,7 @@ def test_on_a_gpu_it_goes_on_where_it_stopped_and_a_step_never_waits(tmp_path: A
     first, last = train_dip(plan, seed=0, device="cuda", folder=tmp_path)
     assert (first.step, last.step) == (2, 4)
     training = DipTraining(plan, seed=0, device="cuda")
-    assert training.optimizer.param_groups[0]["lr"].is_cuda
+    assert training.fit.optimizer.param_groups[0]["lr"].is_cuda
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):

@@ -13,7 +13,8 @@ from kinds import EXAMPLES
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
-from trainers.dip_options import DipOptions, Gaussian, SkipNetwork
+from trainers.degradations.gaussian import Gaussian
+from trainers.dip_options import DipOptions, SkipNetwork
 from trainers.plan import Frozen, Plan, one_sentence
 from trainers.settings import L0, L1, L0Inf, Mistake
 
@@ -127,15 +128,14 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"lr": math.inf}, "plan.lr is inf, but it must be a finite number"),
     ({"average": 1}, "plan.average is 1, but it must be less than 1"),
     ({"input_noise": -1}, "plan.input_noise is -1, but it must be greater than or equal to 0"),
-    ({"objective": "fid"}, "plan.objective is 'fid', but it must be 'psnr' or 'ssim'"),
+    ({"objective": "fid"}, "plan.objective is 'fid', but it must be 'psnr', 'ssim', 'held_out' or 'sure'"),
     ({"degradation": {"sigma": 0}}, "plan.degradation.sigma is 0, but it must be greater than 0"),
-    ({"degradation": {"kind": "fog"}}, "plan.degradation.kind is 'fog', but it must be 'gaussian'"),
     ({"network": {"width": 0}}, "plan.network.width is 0, but it must be greater than or equal to 1"),
     ({"network": {"scales": 9}}, "plan.network.scales is 9, but it must be less than or equal to 8"),
     ({"network": {"upsample": "cubic"}}, "is 'cubic', but it must be 'bilinear' or 'nearest'"),
     ({"image": ["x" * 500]}, r"plan.image is ['" + "x" * 75 + r"..., but"),
-    ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, size, grey, "),
-    ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, size, grey, degradation, "),
+    ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, image_is, size, "),
+    ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, image_is, size, grey, "),
     ({"network": {"wide": 9}}, "plan.network.wide is not a known key; did you mean width, or another of"),
     (7, "plan is 7, but it must be a valid dictionary"),
 ])  # fmt: skip

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 
 from trainers.images import load
-from trainers.psnr import METRICS, SMALLEST, psnr, ssim
+from trainers.psnr import METRICS, SMALLEST, held_out_error, psnr, ssim, sure
 
 
 def pair(size: int = 48, sigma: float = 0.1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -78,4 +79,51 @@ def test_ssim_needs_its_window() -> None:
 
 
 def test_every_metric_has_its_direction() -> None:
-    assert METRICS == {"psnr": "maximize", "psnr_raw": "maximize", "ssim": "maximize", "loss": "minimize"}
+    assert METRICS == {
+        "psnr": "maximize", "psnr_raw": "maximize", "ssim": "maximize",
+        "held_out": "minimize", "sure": "minimize", "loss": "minimize",
+    }  # fmt: skip
+
+
+# --- without a clean picture -------------------------------------------------------------------------
+
+
+def test_the_held_out_error_is_that_of_the_held_pixels_alone() -> None:
+    clean, noisy = pair(16)
+    held = np.random.default_rng(1).random((16, 16)) < 0.3
+    by_hand = [
+        (clean[i, j, c] - noisy[i, j, c]) ** 2 for i, j in zip(*held.nonzero(), strict=True) for c in range(3)
+    ]
+    assert held_out_error(clean, noisy, held) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    changed = np.where(held[..., None], clean, 7)
+    assert held_out_error(changed.astype(np.float32), noisy, held) == held_out_error(clean, noisy, held)
+
+
+def test_sure_of_a_linear_filter_is_its_closed_form_and_estimates_its_error() -> None:
+    clean, sd = load("chelsea", size=96), 0.1
+    estimates, truths = [], []
+    for seed in range(8):
+        draws = np.random.default_rng(seed)
+        noisy = (clean + draws.normal(0, sd, clean.shape)).astype(np.float32)
+        direction = draws.choice([-1.0, 1.0], clean.shape).astype(np.float32)
+
+        def smooth(x: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.asarray(ndimage.uniform_filter(x, (3, 3, 1)), np.float32)
+
+        found = [
+            sure(
+                smooth(noisy),
+                smooth(noisy + nudge * direction),
+                noisy,
+                direction=direction,
+                nudge=nudge,
+                sd=sd,
+            )
+            for nudge in (0.01, 0.1)
+        ]
+        assert found[0] == pytest.approx(found[1], abs=1e-6)  # it is linear, so ε does not matter
+        closed = np.mean((noisy - smooth(noisy)) ** 2) - sd**2 + 2 * sd**2 / 9  # its divergence is N/9
+        assert found[0] == pytest.approx(closed, abs=2e-4)
+        estimates.append(found[0])
+        truths.append(np.mean((smooth(noisy) - clean) ** 2))
+    assert np.mean(estimates) == pytest.approx(np.mean(truths), rel=0.05)

@@ -16,13 +16,14 @@ from torch import nn
 from trainers import psnr
 from trainers.gan_options import GanOptions
 from trainers.plan import Plan
-from trainers.psnr import LOSS, METRICS
+from trainers.psnr import METRICS
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.tasks import (
     ORACLES,
     TASKS,
     Task,
     companions_of,
+    direction_of,
     extras_of,
     find_task,
     make_plan,
@@ -110,6 +111,7 @@ def test_a_users_own_mistake_is_told_as_it_is(tmp_path: Path, monkeypatch: pytes
     ({"name": ""}, "name of a Task is ''"),
     ({"metric": 3}, "metric of a Task is 3"),
     ({"direction": "up"}, "direction of task mine is 'up', but it must be 'minimize' or 'maximize'"),
+    ({"directions": {"psnr": "up"}}, r"directions\['psnr'\] of task mine is 'up', but it must be 'min"),
     ({"train": "train"}, "train of task mine is 'train', but it must be a function"),
 ])  # fmt: skip
 def test_a_task_checks_its_parts(changes: dict[str, Any], told: str) -> None:
@@ -276,8 +278,19 @@ def test_the_metric_is_the_plans_objective_where_the_task_has_one() -> None:
     assert metric_of(own(), make_plan(own(), {}, evaluate_at=(1,))) == "fid"
 
 
+def test_an_objective_has_its_own_direction_where_the_task_says_one() -> None:
+    ways = {name: direction_of(DIP, name) for name in ("psnr", "ssim", "held_out", "sure", "loss")}
+    assert ways == {
+        "psnr": "maximize", "ssim": "maximize",
+        "held_out": "minimize", "sure": "minimize", "loss": "minimize",
+    }  # fmt: skip
+    task = own(directions={"accuracy": "maximize"})
+    assert (direction_of(task, "fid"), direction_of(task, "accuracy")) == ("minimize", "maximize")
+
+
 def test_oracles_are_the_metrics_that_need_the_clean_picture() -> None:
-    assert METRICS.keys() - {LOSS} == ORACLES
+    assert {"psnr", "psnr_raw", "ssim"} == ORACLES
+    assert METRICS.keys() - ORACLES == {"held_out", "sure", "loss"}
     assert ORACLES is psnr.ORACLES
 
 

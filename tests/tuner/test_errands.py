@@ -19,6 +19,7 @@ from trainers import settings
 from trainers.settings import L0, SettingsFile
 from trainers.sparsity import attach
 from tuner.session import Session
+from tuner.spec import load_spec, to_yaml
 
 # what needs no study
 
@@ -184,6 +185,21 @@ def test_train_prints_each_evaluation_and_keeps_pictures_and_a_checkpoint(
     status, _, err = shell.run(*other)
     assert status == 2
     assert "belongs to another training" in err and len(err.splitlines()) == 1
+
+
+def test_of_a_noisy_photograph_nobody_speaks_of_psnr(shell: Shell) -> None:
+    assert "psnr" not in shell.fine("presets", "dip-noisy-photo").lower()
+    small = ["plan.size=32", "plan.network={width: 4, scales: 2}", "budget.steps=6", "budget.grace=2"]
+    text = shell.fine("presets", "dip-noisy-photo")
+    spec = load_spec(yaml.safe_load(text), overrides=[*small, "space.sites=[up0]"])
+    (shell.folder / "photo.yaml").write_text(to_yaml(spec))
+    file = exported(shell.folder)
+    out = shell.fine("train", "--settings", file, "--spec", "photo.yaml", "-o", "out")
+    assert "step 6: held_out 0." in out and "psnr" not in out.lower() and "oracle" not in out
+    assert "(lower is better; mean squared error at 2% of the observed pixels, which no training sees)" in out
+    assert sorted(path.name for path in (shell.folder / "out" / "pictures").iterdir()) == [
+        "2-comparison.png", "2-restored.png", "6-comparison.png", "6-restored.png",
+    ]  # fmt: skip
 
 
 def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:

@@ -168,6 +168,25 @@ def test_a_static_space_may_be_searched_by_any_sampler(sampler: str) -> None:
         freeze(spec_of(space={**space, "sites": ["h0", "code"]}, search={"sampler": sampler}))
 
 
+def test_a_frozen_spec_of_before_an_option_existed_is_the_same_study_where_that_is_at_its_default() -> None:
+    frozen = freeze(spec_of("dip", plan={"size": 32, "network": {"width": 4, "scales": 2}}))
+    earlier = load_spec(frozen.model_copy(update={"plan": {**frozen.plan}}))
+    del earlier.plan["image_is"]
+    assert differences(earlier, frozen) == differences(frozen, earlier) == []
+    other = {**frozen.plan, "image_is": "degraded", "objective": "held_out"}
+    assert differences(earlier, frozen.model_copy(update={"plan": other})) == [
+        "plan.image_is",
+        "plan.objective",
+    ]
+
+
+def test_the_objective_decides_what_is_better() -> None:
+    spec = load_spec("dip-noisy-photo")
+    assert (spec.metric(), spec.direction(), spec.companions()) == ("held_out", "minimize", ())
+    spec = load_spec("dip-denoise", overrides=["plan.objective=sure"])
+    assert (spec.metric(), spec.direction(), spec.companions()) == ("sure", "minimize", ("psnr",))
+
+
 def test_a_spec_that_is_not_frozen_has_no_space_yet() -> None:
     for space in ({}, {"sites": ["code"]}):
         with pytest.raises(RuntimeError, match="the spec of 'mine' is not frozen"):

@@ -10,7 +10,14 @@ from trainers.settings import Mistake
 
 
 def test_the_presets_are_listed() -> None:
-    assert preset_names() == ["dip-denoise", "dip-denoise-full", "gan-cifar10", "gan-digits", "gan-fashion"]
+    assert preset_names() == [
+        "dip-denoise",
+        "dip-denoise-full",
+        "dip-noisy-photo",
+        "gan-cifar10",
+        "gan-digits",
+        "gan-fashion",
+    ]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -25,7 +32,7 @@ def test_a_preset_is_called_as_its_file(name: str) -> None:
             "dip-denose",
             "'dip-denose' is not a preset: there are dip-denoise, .*; did you mean 'dip-denoise'?",
         ),
-        ("quux", r"'quux' is not a preset: there are dip-denoise, dip-denoise-full, gan-cifar10, gan-"),
+        ("quux", r"'quux' is not a preset: there are dip-denoise, dip-denoise-full, dip-noisy-photo, gan-"),
         ("../presets/dip-denoise", "is not a preset"),
     ],
 )
