@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from trainers.dip_fit import Fit
 from trainers.dip_options import DipOptions, read
-from trainers.dip_subject import subject
+from trainers.dip_subject import Subject, subject
 from trainers.images import as_bytes
 from trainers.plan import Plan
 from trainers.psnr import LOSS
@@ -46,39 +47,35 @@ def train_dip(
     return run(DipTraining(plan, seed=seed, device=device), plan=plan, seed=seed, folder=folder)
 
 
-class DipTraining(Training):
-    """A network fitted to a picture (`Fit`), and measured as the plan's objective asks (`Subject`).
+class Restoration:
+    """One picture with what is fitted to it (`Fit`), measured as the plan's objective asks (`Subject`).
 
     Where that is SURE, a second network begins at the same weights and is fitted to the picture with its
     nudge, with the same noise at each step: a step takes twice as long.
+
+    Args:
+        seeds: of the weights and the input, and of the noise at each step.
     """
 
-    def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
-        options = plan.options
-        if not isinstance(options, DipOptions):
-            raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of 'dip'")
-        data, training, evaluation = streams(seed)
-        picture, found = read(options)
-        plan.refuse_another(found)
-        self.subject = subject(options, picture, data=data, evaluation=evaluation)
-        self.device, self.input_noise = find_device(device), plan.value("input_noise")
-        first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
-
-        values, nudge = self.subject.observed.values, self.subject.nudge
+    def __init__(
+        self, plan: Plan, options: DipOptions, subject: Subject, seeds: tuple[int, int], device: torch.device
+    ) -> None:
+        self.subject, self.input_noise = subject, plan.value("input_noise")
+        values, nudge = subject.observed.values, subject.nudge
         self.fits = [
             Fit(
                 plan,
                 options,
                 values=given,
-                seen=self.subject.seen,
-                sides=self.subject.sides,
-                seed=first,
-                device=self.device,
+                seen=subject.seen,
+                sides=subject.sides,
+                seed=seeds[0],
+                device=device,
             )
             for given in ([values] if nudge is None else [values, nudge.of(values)])
         ]
         self.fit = self.fits[0]
-        self.generator = torch.Generator(self.device).manual_seed(steps)
+        self.generator = torch.Generator(device).manual_seed(seeds[1])
         self.noise = torch.empty_like(self.fit.input)
 
     def step(self) -> None:
@@ -105,7 +102,6 @@ class DipTraining(Training):
         nudged = [fit.state_dict() for fit in self.fits[1:]]
         return {
             "picture": self.subject.fingerprint(),
-            "device": self.device.type,
             "generator": self.generator.get_state(),
             **self.fit.state_dict(),
             **({"nudged": nudged} if nudged else {}),
@@ -117,7 +113,58 @@ class DipTraining(Training):
                 "the picture has changed since the checkpoint was written: put the old one back, "
                 "or begin in another folder"
             )
-        same_device(state["device"], self.device)
         self.generator.set_state(state["generator"])
         for fit, saved in zip(self.fits, [state, *state.get("nudged", ())], strict=True):
             fit.load_state_dict(saved)
+
+
+class DipTraining(Training):
+    """A network of its own for each of the plan's pictures; what is measured is the mean over them.
+
+    Each picture is degraded and fitted as if it were alone with a seed of its own; the first one's is the
+    training's, so that a plan of one picture computes what it does as the first of several.
+    """
+
+    def __init__(self, plan: Plan, *, seed: int, device: str = "cpu") -> None:
+        options = plan.options
+        if not isinstance(options, DipOptions):
+            raise Mistake(f"the plan's task is {plan.task!r}, but Deep Image Prior trains plans of 'dip'")
+        data, training, evaluation = streams(seed)
+        pictures, found = read(options)
+        plan.refuse_another(found)
+        self.device = find_device(device)
+        words = [int(word) >> 1 for word in training.generate_state(2 * len(pictures), np.uint64)]
+        each = zip(
+            pictures,
+            [data, *data.spawn(len(pictures) - 1)],
+            [evaluation, *evaluation.spawn(len(pictures) - 1)],
+            zip(words[::2], words[1::2], strict=True),
+            strict=True,
+        )
+        self.restorations = [
+            Restoration(
+                plan, options, subject(options, picture, data=of_data, evaluation=of_it), seeds, self.device
+            )
+            for picture, of_data, of_it, seeds in each
+        ]
+
+    def step(self) -> None:
+        for one in self.restorations:
+            one.step()
+
+    def evaluate(self) -> tuple[Metrics, Pictures]:
+        found = [one.evaluate() for one in self.restorations]
+        metrics = {name: fmean(of[name] for of, _ in found) for name in found[0][0]}
+        pictures = dict(found[0][1])
+        for number, (_, more) in enumerate(found[1:], start=2):
+            pictures |= {f"{name}-{number}": pixels for name, pixels in more.items()}
+        return metrics, pictures
+
+    def state_dict(self) -> dict[str, Any]:
+        first, *others = (one.state_dict() for one in self.restorations)
+        return {"device": self.device.type, **first, **({"others": others} if others else {})}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        same_device(state["device"], self.device)
+        for one, saved in zip(self.restorations, [state, *state.get("others", ())], strict=True):
+            one.load_state_dict(saved)

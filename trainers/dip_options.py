@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from trainers import images
 from trainers.degradations.gaussian import ESTIMATE, Gaussian
@@ -88,11 +88,26 @@ Network = Annotated[
 ]
 
 
+def _absolute(image: str) -> str:
+    """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
+    path = os.path.abspath(os.path.expanduser(image))
+    return path if os.path.isfile(path) else image
+
+
+ImageName = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+
+
 class DipOptions(Frozen):
     """The keys of task `dip`: which picture, what was done to it, which network undoes it."""
 
-    image: str = Field(
-        default="astronaut", min_length=1, description="a photograph that scikit-image carries, or a file"
+    image: ImageName = Field(
+        default="astronaut", description="a photograph that scikit-image carries, or a file"
+    )
+    more_images: tuple[ImageName, ...] = Field(
+        default=(), description="further ones, each with a network of its own: the score is the mean over all"
+    )
+    unseen_images: tuple[ImageName, ...] = Field(
+        default=(), description="those that no search sees: confirm restores them in place of the others"
     )
     image_is: Literal["clean", "degraded"] = Field(
         default="clean",
@@ -115,13 +130,6 @@ class DipOptions(Frozen):
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
     average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
 
-    @field_validator("image")
-    @classmethod
-    def _absolute(cls, image: str) -> str:
-        """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
-        path = os.path.abspath(os.path.expanduser(image))
-        return path if os.path.isfile(path) else image
-
     @model_validator(mode="before")
     @classmethod
     def _objective_of_the_picture(cls, given: Any) -> Any:
@@ -133,7 +141,18 @@ class DipOptions(Frozen):
     @model_validator(mode="after")
     def _suits(self) -> "DipOptions":
         """What keys have to agree on, as far as it can be said without the picture."""
-        degradation = self.degradation
+        degradation, several = self.degradation, (*self.more_images, *self.unseen_images)
+        if several and self.size is None:
+            raise Mistake(
+                f"plan.size is null, but there are {1 + len(several)} pictures, which must be equally large: "
+                "set it to a number of pixels"
+            )
+        twice = [name for name in several if (self.image, *several).count(name) > 1]
+        if twice:
+            raise Mistake(
+                f"plan.image, plan.more_images and plan.unseen_images name {twice[0]!r} more than once, but "
+                "each picture counts once, and an unseen one is in no other place: keep one of them"
+            )
         if self.image_is == "clean" and getattr(degradation, "sigma", None) == ESTIMATE:
             raise Mistake(
                 f"plan.degradation.sigma is {ESTIMATE!r}, but plan.image_is says that the picture is clean, "
@@ -179,10 +198,42 @@ def _sides(image: str, size: int | None) -> tuple[int, int]:
     return height, width
 
 
-def read(options: DipOptions) -> tuple[images.Picture, dict[str, str]]:
-    """The picture, H×W×C in [0, 1], and the SHA-256 of all that was read, which a study keeps."""
-    picture = images.load(options.image, size=options.size, grey=options.grey)
-    return picture, {"picture": images.fingerprint(picture), **options.degradation.files()}
+def read(options: DipOptions) -> tuple[list[images.Picture], dict[str, str]]:
+    """The pictures, each H×W×C in [0, 1], and the SHA-256 of all that was read, which a study keeps."""
+    names = (options.image, *options.more_images)
+    pictures = [images.load(name, size=options.size, grey=options.grey) for name in names]
+    found = {
+        _kept_as(number): images.fingerprint(picture) for number, picture in enumerate(pictures, start=1)
+    }
+    return pictures, found | options.degradation.files()
+
+
+def _kept_as(number: int) -> str:
+    """What a study calls the SHA-256 of a picture, by its place."""
+    return "picture" if number == 1 else f"picture-{number}"
+
+
+def confirmation(plan: Plan) -> Plan:
+    """The plan that a confirmation trains: of the unseen pictures alone, where there are any."""
+    options = DipOptions.model_validate(plan.options)
+    if not options.unseen_images:
+        return plan
+    first, *others = options.unseen_images
+    changed = {"image": first, "more_images": tuple(others), "unseen_images": ()}
+    prepared = {name: digest for name, digest in plan.prepared.items() if not name.startswith("picture")}
+    for number in range(1, 1 + len(options.unseen_images)):
+        if (digest := prepared.pop(f"unseen-{number}", None)) is not None:
+            prepared[_kept_as(number)] = digest
+    return plan.model_copy(update={"options": options.model_copy(update=changed), "prepared": prepared})
+
+
+def scope(plan: Plan) -> str:
+    """Where what a confirmation finds holds."""
+    options = DipOptions.model_validate(plan.options)
+    if options.unseen_images:
+        count = len(options.unseen_images)
+        return f"on {'a picture' if count == 1 else f'{count} pictures'} that the search never saw"
+    return f"on these {1 + len(options.more_images)} pictures" if options.more_images else "on this picture"
 
 
 def prepare(plan: Plan) -> dict[str, str]:
@@ -191,26 +242,32 @@ def prepare(plan: Plan) -> dict[str, str]:
     A Mistake where the degradation, or a network of the user's own, does not suit the picture.
     """
     options = DipOptions.model_validate(plan.options)
-    picture, found = read(options)
-    sides = restored_sides(options, *picture.shape[:2])
+    pictures, found = read(options)
+    sides = restored_sides(options, *pictures[0].shape[:2])
     if isinstance(options.network, OwnPrior):
         from trainers.networks.build import check_restorer  # torch, and what the user's module imports
 
         height, width = (options.network.padded(side) for side in sides)
-        found["network"] = check_restorer(options.network, (picture.shape[2], height, width))
+        found["network"] = check_restorer(options.network, (pictures[0].shape[2], height, width))
+    if options.unseen_images:
+        _, unseen = read(DipOptions.model_validate(confirmation(plan).options))
+        found |= {
+            f"unseen-{number}": unseen[_kept_as(number)]
+            for number in range(1, 1 + len(options.unseen_images))
+        }
     return found
 
 
 def measured(plan: Plan) -> str:
     """How the plan's objective is measured, in one clause."""
-    options = DipOptions.model_validate(plan.options)
+    options, said = DipOptions.model_validate(plan.options), ORACLE
     if options.objective == HELD_OUT:
-        return f"mean squared error at {HELD_OUT_SHARE:.0%} of the observed pixels, which no training sees"
+        said = f"mean squared error at {HELD_OUT_SHARE:.0%} of the observed pixels, which no training sees"
     if options.objective == SURE:
         sigma = getattr(options.degradation, "sigma", None)
         known = "an estimated σ" if sigma == ESTIMATE else f"σ = {sigma:g}"
-        return f"Stein's estimate of the mean squared error, from {known}"
-    return ORACLE
+        said = f"Stein's estimate of the mean squared error, from {known}"
+    return f"{said}; the mean over {1 + len(options.more_images)} pictures" if options.more_images else said
 
 
 def companions(plan: Plan) -> tuple[str, ...]:

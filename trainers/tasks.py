@@ -39,8 +39,8 @@ class Task:
     four methods of `trainers.training.Training`, made by `train(plan, *, seed, device="cpu")`, which is saved
     and goes on after a death. sites: {name: (C, H, W)} in order of execution, or a function of the plan that
     gives it. options: the task's own keys with their defaults, which type them, or a pydantic model. scope:
-    where a result holds, as a confirmation says it ("on this picture"). data: the option that names what is
-    trained on, for a file's provenance.
+    where a result holds, as a confirmation says it ("on this picture"), or a function of the plan. data: the
+    option that names what is trained on, for a file's provenance.
 
     prepare, measured and companions are functions of the plan that a task may leave out. prepare makes,
     before the first trial of a study and in its driver, what all its trainings share, and returns it as
@@ -51,7 +51,8 @@ class Task:
     metrics that are shown beside it. Both are asked once a trial, and look at the plan alone.
 
     directions: for metrics that have another direction than `direction`, where the plan's objective, or what
-    is shown beside it, may be one of them; a mapping of names.
+    is shown beside it, may be one of them; a mapping of names. confirmation: a function of the plan that
+    gives the one that a confirmation trains, where that is another: on data that no search sees.
 
     >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
     'mine'
@@ -63,12 +64,13 @@ class Task:
     train: Callable[..., "Iterator[Evaluation] | Training"]
     sites: Sites | Callable[[Plan], Sites]
     options: Mapping[str, Any] | type[BaseModel] = field(default_factory=dict)
-    scope: str = ""
+    scope: str | Callable[[Plan], str] = ""
     data: str = "data"
     prepare: Callable[[Plan], Mapping[str, str]] | None = None
     measured: Callable[[Plan], str] | None = None
     companions: Callable[[Plan], Sequence[str]] | None = None
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    confirmation: Callable[[Plan], Plan] | None = None
 
     def __post_init__(self) -> None:
         for key in ("name", "metric"):
@@ -80,7 +82,7 @@ class Task:
                 raise Mistake(
                     f"{key} of task {self.name} is {direction!r}, but it must be 'minimize' or 'maximize'"
                 )
-        for key in ("train", "prepare", "measured", "companions"):
+        for key in ("train", "prepare", "measured", "companions", "confirmation"):
             given = getattr(self, key)
             if not callable(given) and (given is not None or key == "train"):
                 raise Mistake(f"{key} of task {self.name} is {given!r}, but it must be a function")
@@ -150,12 +152,13 @@ TASKS: dict[str, Task] = {
         _train_dip,
         sites=dip_options.sites,
         options=DipOptions,
-        scope="on this picture",
+        scope=dip_options.scope,
         data="image",
         prepare=dip_options.prepare,
         measured=dip_options.measured,
         companions=dip_options.companions,
         directions=METRICS,
+        confirmation=dip_options.confirmation,
     ),
     "gan": Task(
         "gan",
@@ -332,6 +335,16 @@ def metric_of(task: Task, plan: Plan) -> str:
 def direction_of(task: Task, metric: str) -> Direction:
     """Which way the metric is better: as the task says of it, else as it says of all."""
     return task.directions.get(metric, task.direction)
+
+
+def scope_of(task: Task, plan: Plan) -> str:
+    """Where a result of the plan holds, as a confirmation says it; empty where the task does not say."""
+    return task.scope(plan) if callable(task.scope) else task.scope
+
+
+def confirmation_of(task: Task, plan: Plan) -> Plan:
+    """The plan that a confirmation trains with the same settings."""
+    return plan if task.confirmation is None else task.confirmation(plan)
 
 
 def prepared_of(task: Task, plan: Plan) -> dict[str, str]:

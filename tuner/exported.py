@@ -121,7 +121,7 @@ def settings_file_of(
     study: Mapping[str, str],
 ) -> SettingsFile:
     """A trial as an exported file, not compared yet; `study` (uuid, MLflow run) goes into its provenance."""
-    plan = spec.plan_with(row.settings, row.extras)
+    plan = spec.plan_with(row.settings, row.extras, role=row.role)
     last = row.evaluations[-1] if row.evaluations else None
     metrics = {safe(name): value for name, value in last.metrics.items()} if last else {}
     outs = {site: entry["of"] for site, entry in sites_of_row(row, shapes).items() if "of" in entry}

@@ -434,7 +434,7 @@ def _tuner(
 def _job(record: Record, row: Row, storage: str) -> dict[str, Any]:
     """All that a worker needs, as plain data."""
     spec = record.spec
-    plan = spec.plan_with(row.settings, row.extras).model_dump(mode="json", exclude={"task"})
+    plan = spec.plan_with(row.settings, row.extras, role=row.role).model_dump(mode="json", exclude={"task"})
     return {
         "label": row.label,
         "seed": row.seed,

@@ -17,6 +17,7 @@ from trainers.settings import Mistake, Regularizer, strength_of
 from trainers.tasks import (
     TASKS,
     companions_of,
+    confirmation_of,
     direction_of,
     find_task,
     make_plan,
@@ -141,10 +142,16 @@ class StudySpec(Frozen):
         """The steps of every trial's evaluations, ascending: rungs, the user's own, and the last."""
         return tuple(sorted({*self.rungs(), *self.budget.evaluate_at, self.budget.steps}))
 
-    def plan_with(self, settings: Mapping[str, Regularizer], extras: Mapping[str, float]) -> Plan:
-        """The plan of one training of this study; empty settings and extras make the baseline's."""
-        return make_plan(
-            find_task(self.task),
+    def plan_with(
+        self, settings: Mapping[str, Regularizer], extras: Mapping[str, float], *, role: str = ""
+    ) -> Plan:
+        """The plan of one training of this study; empty settings and extras make the baseline's.
+
+        role: of the trial, since a confirmation may train on what the search does not see.
+        """
+        task = find_task(self.task)
+        plan = make_plan(
+            task,
             self.plan,
             settings=settings,
             extras=extras,
@@ -152,6 +159,7 @@ class StudySpec(Frozen):
             checkpoint_every=seconds(self.checkpoint_every),
             prepared=self.prepared,
         )
+        return confirmation_of(task, plan) if role == "confirmation" else plan
 
     def metric(self) -> str:
         """The name of what is optimised."""

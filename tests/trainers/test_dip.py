@@ -33,12 +33,12 @@ def picture(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def noisy_of(training: DipTraining) -> NDArray[np.float32]:
-    return training.subject.observed.values
+    return training.restorations[0].subject.observed.values
 
 
 def clean_of(training: DipTraining) -> NDArray[np.float32]:
-    assert training.subject.clean is not None
-    return training.subject.clean
+    assert training.restorations[0].subject.clean is not None
+    return training.restorations[0].subject.clean
 
 
 def by_hand(plan: Plan, seed: int) -> list[Evaluation]:
@@ -108,17 +108,19 @@ def test_sides_that_cannot_be_halved_are_padded_by_reflection_and_cropped(tmp_pa
     plan = small_dip(options={"image": str(tmp_path / "a.png"), "size": None, "average": 0.5})
     training = DipTraining(plan, seed=0)  # scales 2: 19×30 becomes 20×32
     expected = np.pad(noisy_of(training), ((0, 1), (1, 1), (0, 0)), mode="reflect")
-    assert np.array_equal(picture(training.fit.target), expected)
+    assert np.array_equal(picture(training.restorations[0].fit.target), expected)
     training.step()
     metrics, pictures = training.evaluate()
     assert pictures["comparison"].shape == (19, 90, 3)
-    assert metrics["psnr_raw"] == psnr(picture(training.fit.output)[:19, 1:31], clean_of(training))
+    assert metrics["psnr_raw"] == psnr(
+        picture(training.restorations[0].fit.output)[:19, 1:31], clean_of(training)
+    )
 
 
 def test_a_grey_picture_is_restored_in_one_channel() -> None:
     for options in ({"image": "camera"}, {"grey": True}):
         training = DipTraining(small_dip(options=options), seed=0)
-        assert training.fit.target.shape == (1, 1, 20, 20)
+        assert training.restorations[0].fit.target.shape == (1, 1, 20, 20)
         training.step()
         assert training.evaluate()[1]["comparison"].shape == (20, 60, 1)
 
@@ -149,7 +151,7 @@ def test_regularizers_act_at_their_sites_and_every_site_is_measured() -> None:
     assert metrics["up0.removed_energy"] > 0
     assert metrics["code.removed_energy"] == 0
     assert metrics["down0.density"] == 1
-    error = float(F.mse_loss(training.fit.output, training.fit.target))
+    error = float(F.mse_loss(training.restorations[0].fit.output, training.restorations[0].fit.target))
     assert metrics["loss"] == pytest.approx(error + 0.5 * metrics["code.mean_abs"], rel=1e-5)
 
 
@@ -179,10 +181,10 @@ def test_extras_come_before_options() -> None:
 def test_the_rate_can_change_without_another_program() -> None:
     training = DipTraining(small_dip(), seed=0)
     training.step()
-    training.fit.optimizer.param_groups[0]["lr"].fill_(0)
-    before = bits(training.fit.network.state_dict())
+    training.restorations[0].fit.optimizer.param_groups[0]["lr"].fill_(0)
+    before = bits(training.restorations[0].fit.network.state_dict())
     training.step()
-    assert bits(training.fit.network.state_dict()) == before
+    assert bits(training.restorations[0].fit.network.state_dict()) == before
 
 
 # --- what is refused -------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ def test_on_a_gpu_it_goes_on_where_it_stopped_and_a_step_never_waits(tmp_path: A
     first, last = train_dip(plan, seed=0, device="cuda", folder=tmp_path)
     assert (first.step, last.step) == (2, 4)
     training = DipTraining(plan, seed=0, device="cuda")
-    assert training.fit.optimizer.param_groups[0]["lr"].is_cuda
+    assert training.restorations[0].fit.optimizer.param_groups[0]["lr"].is_cuda
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from trainings import small_dip
 
-from trainers.dip import DipTraining
+from trainers.dip import DipTraining, Restoration
 from trainers.dip_options import DipOptions
 from trainers.images import as_bytes
 from trainers.psnr import held_out_error, sure
@@ -18,8 +18,9 @@ from trainers.tasks import companions_of, find_task, make_plan, measured_of, met
 DIP = find_task("dip")
 
 
-def training(seed: int = 0, **options: Any) -> DipTraining:
-    return DipTraining(small_dip(options=options), seed=seed)
+def training(seed: int = 0, **options: Any) -> Restoration:
+    (one,) = DipTraining(small_dip(options=options), seed=seed).restorations
+    return one
 
 
 # --- held out --------------------------------------------------------------------------------------

@@ -134,8 +134,9 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"network": {"scales": 9}}, "plan.network.scales is 9, but it must be less than or equal to 8"),
     ({"network": {"upsample": "cubic"}}, "is 'cubic', but it must be 'bilinear' or 'nearest'"),
     ({"image": ["x" * 500]}, r"plan.image is ['" + "x" * 75 + r"..., but"),
-    ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, image_is, size, "),
-    ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, image_is, size, grey, "),
+    ({"more_images": [""]}, "plan.more_images.0 is '', but string should have at least 1 character"),
+    ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, more_images, "),
+    ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, more_images, "),
     ({"network": {"wide": 9}}, "plan.network.wide is not a known key; did you mean width, or another of"),
     (7, "plan is 7, but it must be a valid dictionary"),
 ])  # fmt: skip

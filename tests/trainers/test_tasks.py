@@ -322,7 +322,7 @@ def test_what_a_task_says_of_its_plan_is_asked_with_the_plan() -> None:
     assert companions_of(task, plan) == ("other", "other")
 
 
-@pytest.mark.parametrize("key", ["prepare", "measured", "companions"])
+@pytest.mark.parametrize("key", ["prepare", "measured", "companions", "confirmation"])
 def test_what_is_no_function_is_refused(key: str) -> None:
     with pytest.raises(Mistake, match=f"{key} of task mine is 3, but it must be a function"):
         own(**{key: 3})

@@ -67,6 +67,14 @@ def test_what_was_trained_on_is_what_the_task_says(tmp_path: Path) -> None:
     assert told["data"] == {"name": str(picture), "sha256": checksum} and told["oracle"] is True
 
 
+def test_a_confirmations_file_has_the_plan_that_it_trained() -> None:
+    plan = {"size": 32, "network": {"width": 4, "scales": 2}, "unseen_images": ["coffee"]}
+    spec = freeze(load_spec({"name": "a", "plan": plan}))
+    row = trained(0, 20.0, {"psnr": 20.0}, role="confirmation")
+    told = exported.settings_file_of(row, spec, shapes={}, study={"uuid": "u", "run": "r"})
+    assert told.plan["options"]["image"] == "coffee" and told.provenance["data"] == {"name": "coffee"}
+
+
 def test_the_examples_of_the_docstrings_run() -> None:
     tried = doctest.testmod(exported)
     assert tried.failed == 0 and tried.attempted > 0

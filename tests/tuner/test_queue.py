@@ -18,7 +18,7 @@ from trainings import SMALL_DIP
 from trainers import checkpoint
 from trainers.settings import L0, L1, Mistake
 from tuner.ending import Call
-from tuner.queue import MOST_LOST, Queue, RecordScheduler, _failure_of, drain, hear_of_exhaustion
+from tuner.queue import MOST_LOST, Queue, RecordScheduler, _failure_of, _job, drain, hear_of_exhaustion
 from tuner.record import Record
 from tuner.rows import Row
 from tuner.spec import StudySpec, freeze, load_spec
@@ -53,6 +53,18 @@ def outcome(rows: list[Row]) -> list[tuple[Any, ...]]:
     return [
         (row.label, row.state, row.value, row.settings, [(e.step, e.metrics) for e in row.evaluations])
         for row in rows
+    ]
+
+
+def test_a_confirmation_trains_the_plan_that_its_task_has_for_it(tmp_path: Path) -> None:
+    record = create(
+        tmp_path, task="dip", plan=SMALL_DIP | {"more_images": ["camera"], "unseen_images": ["coffee"]}
+    )
+    rows = [record.propose(), record.add("confirmation", seed=1000, pair=0)]
+    shown = [_job(record, row, "there")["plan"]["options"] for row in rows]
+    assert [(one["image"], one["more_images"]) for one in shown] == [
+        ("astronaut", ["camera"]),
+        ("coffee", []),
     ]
 
 

@@ -180,6 +180,16 @@ def test_a_frozen_spec_of_before_an_option_existed_is_the_same_study_where_that_
     ]
 
 
+def test_a_confirmations_plan_may_be_another() -> None:
+    spec = freeze(
+        spec_of("dip", plan={"size": 32, "network": {"width": 4, "scales": 2}, "unseen_images": ["coffee"]})
+    )
+    settings = {"up0": L0(keep=0.5)}
+    plans = {role: spec.plan_with(settings, {}, role=role) for role in ("proposal", "confirmation")}
+    assert [plan.options.image for plan in plans.values()] == ["astronaut", "coffee"]
+    assert all(plan.settings == settings for plan in plans.values())
+
+
 def test_the_objective_decides_what_is_better() -> None:
     spec = load_spec("dip-noisy-photo")
     assert (spec.metric(), spec.direction(), spec.companions()) == ("held_out", "minimize", ())

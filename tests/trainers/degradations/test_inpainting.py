@@ -47,11 +47,13 @@ def test_what_is_missing_has_no_part_in_the_training(tmp_path: Path) -> None:
         training = DipTraining(plan, seed=0)
         for _ in range(3):
             training.step()
-        losses.append(float(training.fit.loss))
+        losses.append(float(training.restorations[0].fit.loss))
     assert losses[0] == losses[1]
-    output = training.fit.raw().astype(np.float64)
+    output = training.restorations[0].fit.raw().astype(np.float64)
     training.step()
-    error = np.square(output - training.subject.observed.values)[training.subject.observed.seen].mean()
+    error = np.square(output - training.restorations[0].subject.observed.values)[
+        training.restorations[0].subject.observed.seen
+    ].mean()
     assert losses[1] == pytest.approx(error, rel=0.2)  # of the step before it was changed by that step
 
 

@@ -115,10 +115,10 @@ def test_it_is_undone_by_a_training_whose_step_waits_for_nothing(
     )
     training, twin = DipTraining(plan, seed=0), DipTraining(plan, seed=0)
     training.step()
-    first = float(training.fit.loss)
+    first = float(training.restorations[0].fit.loss)
     for _ in range(20):
         training.step()
-    assert float(training.fit.loss) < first
+    assert float(training.restorations[0].fit.loss) < first
     metrics, pictures = training.evaluate()
     assert {"psnr", "ssim", "held_out", "loss"} <= metrics.keys()
     assert pictures["comparison"].shape == (20, 60, 3)
@@ -146,4 +146,4 @@ def test_a_degraded_picture_is_restored_without_a_clean_one(kind: str, options: 
     assert metrics["held_out"] > 0
     assert pictures["restored"].shape == (height, width, 3)
     assert pictures["comparison"].shape == (height, 2 * width, 3)
-    assert np.array_equal(training.subject.observed.values, load("astronaut", size=20))
+    assert np.array_equal(training.restorations[0].subject.observed.values, load("astronaut", size=20))

@@ -251,7 +251,11 @@ def test_a_factory_that_is_defined_anew_is_looked_at_anew(monkeypatch: pytest.Mo
 
 
 def test_a_factory_that_gives_a_network_in_evaluation_trains_it_all_the_same() -> None:
-    assert DipTraining(dip(HOURGLASS | {"kind": "own_networks:evaluating"}), seed=0).fit.network.bare.training
+    assert (
+        DipTraining(dip(HOURGLASS | {"kind": "own_networks:evaluating"}), seed=0)
+        .restorations[0]
+        .fit.network.bare.training
+    )
 
 
 @pytest.mark.parametrize("given", [3, {"kind": "foo"}, "own_networks:MADE"])
