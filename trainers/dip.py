@@ -13,7 +13,7 @@ from trainers.dip_options import DipOptions, read
 from trainers.dip_subject import Subject, subject
 from trainers.images import as_bytes
 from trainers.plan import Plan
-from trainers.psnr import LOSS
+from trainers.psnr import LOSS, STOPPED_AT
 from trainers.settings import Mistake
 from trainers.training import (
     Evaluation,
@@ -93,6 +93,8 @@ class Restoration:
             nudged=self.fits[1].restored() if self.subject.nudge else None,
         )
         metrics |= {LOSS: float(self.fit.loss)}
+        if (stopped := self.fit.stopped_at()) is not None:
+            metrics |= {STOPPED_AT: stopped}
         pictures = {"comparison": self.subject.comparison(restored)}
         if self.subject.clean is None:  # somebody wants to have it
             pictures["restored"] = as_bytes(restored)

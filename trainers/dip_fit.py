@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainers.degradations.degradation import Seen
 from trainers.dip_options import DipOptions
+from trainers.dip_stopping import LeastVariance
 from trainers.images import Picture
 from trainers.networks.build import build
 from trainers.plan import Plan
@@ -28,7 +29,8 @@ class Fit:
     picture's sides it draws a larger one, of which the middle is the picture; that is cut out before A acts.
     Where A is the identity, y and the pixels that are seen are padded by reflection instead, so that the
     margin is fitted, too. The restored picture is the average of the outputs x_t, a_t = γ a_{t-1} +
-    (1 - γ) x_t, corrected for its start: a_t / (1 - γᵗ).
+    (1 - γ) x_t, corrected for its start: a_t / (1 - γᵗ); with early stopping it is the one of the step that
+    `LeastVariance` finds in the x_t.
 
     Args:
         values, seen: y, h×w×C, and the pixels, h×w, that the loss sees; None: all.
@@ -76,6 +78,10 @@ class Fit:
         self.average = torch.zeros_like(self.output)
         self.count = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), device=device)
+        stopping = options.early_stopping
+        self.stopping = stopping and LeastVariance(
+            self.output, window=stopping.window, patience=stopping.patience
+        )
 
     def step(self, given: Tensor) -> None:
         """One step of Adam; given: z + n."""
@@ -88,18 +94,24 @@ class Fit:
         self.average.lerp_(self.output, 1 - self.decay)
         self.count.add_(1)
         self.loss.copy_(loss.detach())
+        if self.stopping:
+            self.stopping.see(self.count, self.output, self._averaged())
+
+    def stopped_at(self) -> float | None:
+        """The step whose picture is kept, 0 before there is one; None without early stopping."""
+        return float(self.stopping.at) if self.stopping else None
 
     def restored(self) -> Picture:
-        """The averaged output, H×W×C, on the host."""
-        return _on_host(self._cut(self._averaged()))
+        """The restored picture, H×W×C, on the host."""
+        return _on_host(self._cut(self._kept()))
 
     def raw(self) -> Picture:
         """The last step's own output, H×W×C, on the host."""
         return _on_host(self._cut(self.output))
 
     def predicted(self) -> Picture:
-        """A of the averaged output, h×w×C, on the host."""
-        cut = self._cut(self._averaged())
+        """A of the restored picture, h×w×C, on the host."""
+        cut = self._cut(self._kept())
         return _on_host(cut if self.operator is None else self.operator(cut))
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,6 +119,7 @@ class Fit:
             "network": self.network.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **{name: getattr(self, name) for name in _TENSORS},
+            **({"stopping": self.stopping.state_dict()} if self.stopping else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -114,12 +127,18 @@ class Fit:
         restore(self.optimizer, state["optimizer"], self.device)
         for name in _TENSORS:
             getattr(self, name).copy_(state[name])
+        if self.stopping:
+            self.stopping.load_state_dict(state["stopping"])
 
     def _misfit(self, output: Tensor) -> Tensor:
         predicted = output if self.operator is None else self.operator(self._cut(output))
         if self.weight is None:
             return F.mse_loss(predicted, self.target)
         return (self.weight * (predicted - self.target).square()).sum()
+
+    def _kept(self) -> Tensor:
+        averaged = self._averaged()
+        return self.stopping.kept(averaged) if self.stopping else averaged
 
     def _averaged(self) -> Tensor:
         return self.average / (1 - self.decay**self.count)

@@ -88,6 +88,13 @@ Network = Annotated[
 ]
 
 
+class EarlyStopping(Frozen):
+    """ES-WMV (arXiv 2112.06074): the step whose last outputs agree best; the defaults are the paper's."""
+
+    window: int = Field(default=100, ge=2, description="outputs whose variance is measured")
+    patience: int = Field(default=1000, ge=1, description="steps without a lower one that end it")
+
+
 def _absolute(image: str) -> str:
     """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
     path = os.path.abspath(os.path.expanduser(image))
@@ -129,6 +136,10 @@ class DipOptions(Frozen):
     lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
     average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
+    early_stopping: EarlyStopping | None = Field(
+        default=None,
+        description="{window: 100, patience: 1000} keeps the one where outputs vary least; null: the last",
+    )
 
     @model_validator(mode="before")
     @classmethod

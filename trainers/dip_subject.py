@@ -13,8 +13,8 @@ from trainers.psnr import HELD_OUT, PSNR, PSNR_RAW, SSIM, SURE, held_out_error, 
 from trainers.settings import Mistake
 
 LEAST_SIGMA = 0.01  # in grey levels: an estimate below it is round-off
-# ε of SURE's Monte Carlo divergence, in standard deviations of the noise. A training amplifies round-off, so
-# that far smaller ones measure its chaos; at 1 the nudged picture is noisier by half, and is fitted otherwise.
+# ε of SURE's Monte Carlo divergence, in standard deviations of the noise. A training amplifies round-off,
+# so far smaller ones measure its chaos; at 1 the nudged picture is noisier by half, and is fitted otherwise.
 NUDGE = 0.5
 
 

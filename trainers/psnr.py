@@ -11,6 +11,7 @@ SSIM = "ssim"  # of the averaged output, bias-corrected
 HELD_OUT = "held_out"  # mean squared error of the averaged output at observed pixels that no loss has seen
 SURE = "sure"  # an estimate of its mean squared error from the noise's standard deviation
 LOSS = "loss"  # what the last step minimised, penalties included
+STOPPED_AT = "stopped_at"  # with early stopping: the step whose picture is kept
 METRICS: dict[str, Literal["minimize", "maximize"]] = {
     PSNR: "maximize",
     PSNR_RAW: "maximize",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fixed_program import watched
 from numpy.typing import NDArray
 from PIL import Image
 from trainings import bits, plain, small_dip
@@ -173,6 +174,30 @@ def test_extras_come_before_options() -> None:
     by_option = list(train_dip(small_dip(options={"lr": 0.1, "input_noise": 0.5, "average": 0.5}), seed=0))
     by_extra = list(train_dip(small_dip(extras={"lr": 0.1, "input_noise": 0.5, "average": 0.5}), seed=0))
     assert [plain(e) for e in by_extra] == [plain(e) for e in by_option]
+
+
+def test_early_stopping_keeps_the_picture_of_its_step_and_changes_no_training(tmp_path: Any) -> None:
+    steps = tuple(range(1, 13))
+    stopping = {"early_stopping": {"window": 3, "patience": 4}}
+    plain_ones = list(train_dip(small_dip(evaluate_at=steps), seed=0))
+    plan = small_dip(options=stopping, evaluate_at=steps)
+    stopped = list(train_dip(plan, seed=0))
+    for one, other in zip(plain_ones, stopped, strict=True):
+        at = int(other.metrics["stopped_at"])
+        assert (at == 0) == (other.step < 3)
+        kept = plain_ones[at - 1] if at else one
+        assert other.metrics["psnr"] == kept.metrics["psnr"]
+        assert other.metrics["psnr_raw"] == one.metrics["psnr_raw"]
+        assert other.metrics["loss"] == one.metrics["loss"]
+    next(train_dip(plan, seed=0, folder=tmp_path))
+    assert [plain(one) for one in train_dip(plan, seed=0, folder=tmp_path)] == [plain(one) for one in stopped]
+
+
+def test_a_step_with_early_stopping_waits_for_nothing() -> None:
+    training = DipTraining(small_dip(options={"early_stopping": {"window": 3}}), seed=0)
+    with watched():
+        for _ in range(2):
+            training.step()
 
 
 # --- the optimizer ---------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"lr": math.nan}, "plan.lr is nan, but it must be a finite number"),
     ({"lr": math.inf}, "plan.lr is inf, but it must be a finite number"),
     ({"average": 1}, "plan.average is 1, but it must be less than 1"),
+    ({"early_stopping": {"window": 1}}, "plan.early_stopping.window is 1, but it must be greater than"),
     ({"input_noise": -1}, "plan.input_noise is -1, but it must be greater than or equal to 0"),
     ({"objective": "fid"}, "plan.objective is 'fid', but it must be 'psnr', 'ssim', 'held_out' or 'sure'"),
     ({"degradation": {"sigma": 0}}, "plan.degradation.sigma is 0, but it must be greater than 0"),
