@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from trainers import checkpoint
 from trainers.plan import Plan
@@ -199,7 +200,7 @@ def _continued(
 
 
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:
-    theirs = _flat({"seed": saved["seed"], "plan": json.loads(saved["plan"])})
+    theirs = _flat({"seed": saved["seed"], "plan": _with_new_keys(json.loads(saved["plan"]), plan)})
     mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
     # An earlier version has written fewer options: what it left out was at its default.
     defaults = plan.model_copy(update={"options": type(plan.options).model_construct()})
@@ -211,6 +212,16 @@ def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -
                 f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "
                 "remove that one"
             )
+
+
+def _with_new_keys(saved: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """A saved plan's identity with the options that were added to the task since, at their defaults."""
+    try:
+        options = type(plan.options).model_validate(saved["options"])
+    except ValidationError:  # of another task: told apart by what it says
+        return saved
+    now: dict[str, Any] = json.loads(plan.model_copy(update={"options": options}).identity())
+    return {**saved, "options": now["options"]}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The loop over a training: when it saves, what it refuses. What a training keeps: test_trainings."""
 
 import copy
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from trainings import Dies, plain, small_dip
+from trainings import SMALL_DIP, Dies, plain, small_dip
 
 from trainers import checkpoint, training
 from trainers.settings import L0, Mistake
@@ -192,6 +193,24 @@ def test_how_often_it_saves_is_no_part_of_what_a_checkpoint_belongs_to(tmp_path:
     first = list(run(Counts(), plan=small_dip(), seed=0, folder=tmp_path))
     again = list(run(Counts(), plan=small_dip(checkpoint_every=7.0), seed=0, folder=tmp_path))
     assert [plain(e) for e in again] == [plain(first[-1])]
+
+
+@pytest.mark.parametrize("key", ["lr", "network.skip"])
+def test_a_checkpoint_from_before_a_key_was_added_goes_on_where_the_key_has_its_default(
+    key: str, tmp_path: Path
+) -> None:
+    plan = small_dip(evaluate_at=(2, 4))
+    first = list(run(Counts(), plan=plan, seed=0, folder=tmp_path))
+    state: dict[str, Any] = checkpoint.load(tmp_path) or {}
+    old = json.loads(state["plan"])
+    above, _, last = key.rpartition(".")
+    del (old["options"][above] if above else old["options"])[last]
+    checkpoint.save(tmp_path, {**state, "plan": json.dumps(old)})
+    assert [plain(e) for e in run(Counts(), plan=plan, seed=0, folder=tmp_path)] == [plain(first[-1])]
+    changed = {"network": {**SMALL_DIP["network"], last: 2}} if above else {last: 0.5}
+    other = small_dip(evaluate_at=(2, 4), options=changed)
+    with pytest.raises(Mistake, match=rf"plan\.options\.{key} is "):
+        next(run(Counts(), plan=other, seed=0, folder=tmp_path))
 
 
 def test_the_streams_of_a_seed_are_independent_and_repeat() -> None:
