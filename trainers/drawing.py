@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainers.gan_options import Sites
+from trainers.pair_options import Sites
 
 AT_ONCE = 500  # pictures, at most
 MOST_ENTRIES = 1 << 26  # of one activation: 256 MB

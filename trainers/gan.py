@@ -68,7 +68,7 @@ def prepare(plan: Plan) -> dict[str, str]:
     """Make, once for all trainings of the plan, what scores them; remember the pictures.
 
     {name: SHA-256}: the prepared files of `trainers.scores.prepare`, and the pictures under the name `data`.
-    A Mistake says what is wrong with the pictures, the limit, or the features.
+    A Mistake says what is wrong with the pictures, the limit, or the features, and what does not go together.
     """
     options = GanOptions.model_validate(plan.options)
     if "fid" in options.distances():  # what is missing is better said before a data set is fetched
@@ -79,9 +79,11 @@ def prepare(plan: Plan) -> dict[str, str]:
     whole = load(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
     found = {"data": whole.fingerprint()}
+    form = PictureForm(options.size, whole.images.shape[1], whole.classes)
     if isinstance(options.network, OwnPair):
-        form = PictureForm(options.size, whole.images.shape[1], whole.classes)
         found["network"] = check_pair(options.network, form)
+    made = torch.Generator()  # whether the pictures, the networks and the loss suit each other
+    build_loss(options.loss, network=build_pair(options.network, form, generator=made)[1], generator=made)
     return found | scoring.prepare(options, whole)
 
 

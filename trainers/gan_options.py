@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -15,11 +15,16 @@ from pydantic import (
     model_validator,
 )
 
+from trainers.losses.names import LOSSES
 from trainers.own_options import OWN, OwnModule, OwnNetwork, from_name, kind_of
+from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
-Sites = dict[str, tuple[int, int, int]]
+if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
+    LossName = str
+else:
+    LossName = Literal[*LOSSES]
 
 # The feature networks, with the names of the Fréchet and the kernel distance on their features. Only
 # Inception with the weights of the original FID may call its distance `fid`.
@@ -47,68 +52,17 @@ SOURCES = (
 )  # data sets by name; `trainers/datasets.py` reads them
 
 
-class DcganNetwork(Frozen):
-    """Transposed convolutions that double a small map (arXiv 1511.06434); the discriminator mirrors them."""
-
-    kind: Literal["dcgan"] = "dcgan"
-    width: int = Field(default=64, ge=1, description="channels at full size; doubled with each halving")
-    blocks: int = Field(default=3, ge=1, le=6, description="how often the first map is doubled")
-    latent: int = Field(default=128, ge=1, description="length of the latent vector")
-    spectral_norm: bool = Field(default=False, description="in the discriminator")
-
-    def sites(self, size: int) -> Sites:
-        """The generator's sites with their (C, H, W) in order of execution, for pictures of this side."""
-        first = first_side(size, self.blocks)
-        maps = [(self.width << (self.blocks - i), first << i, first << i) for i in range(self.blocks + 1)]
-        return {f"h{i}": maps[i] for i in range(self.blocks)} | {"code": maps[-1]}
-
-
-class SnganNetwork(Frozen):
-    """Residual blocks with spectral norm (arXiv 1802.05957), in the sizes of its CIFAR-10 experiments.
-
-    Without spectral norm and with the non-saturating loss it is what the field's benchmarks call DCGAN.
-    """
-
-    kind: Literal["sngan"] = "sngan"
-    width: int = Field(default=256, ge=1, description="channels of the generator")
-    discriminator_width: int = Field(default=128, ge=1, description="channels of the discriminator")
-    blocks: int = Field(default=3, ge=1, le=6, description="how often the first map is doubled")
-    latent: int = Field(default=128, ge=1, description="length of the latent vector")
-    spectral_norm: bool = Field(default=True, description="in the discriminator")
-
-    def sites(self, size: int) -> Sites:
-        """The generator's sites with their (C, H, W) in order of execution, for pictures of this side."""
-        first = first_side(size, self.blocks)
-        sides = [first << (i + 1) for i in range(self.blocks)]
-        blocks = {f"h{i}": (self.width, side, side) for i, side in enumerate(sides)}
-        return blocks | {"code": (self.width, size, size)}
-
-
-def first_side(size: int, blocks: int) -> int:
-    """The side of the map that so many doublings turn into a picture of this size."""
-    if size % (1 << blocks):
-        raise Mistake(
-            f"plan.size is {size}, but a network of {blocks} blocks doubles a map {blocks} times: "
-            f"take a multiple of {1 << blocks}, or other blocks"
-        )
-    return size >> blocks
-
-
-_OURS: tuple[type[Frozen], ...] = (DcganNetwork, SnganNetwork)
-
-
 def _kind(network: Any) -> str:
     """Which model an entry means; `{width: 16}` is a dcgan."""
-    return kind_of(network, _OURS, "gan", "plan.network")
+    return kind_of(network, tuple(PAIRS.values()), "gan", "plan.network")
 
 
 def _kind_of_judge(network: Any) -> str:
-    return kind_of(network, _OURS, "gan", "plan.network.discriminator")
+    return kind_of(network, tuple(PAIRS.values()), "gan", "plan.network.discriminator")
 
 
-_Ours = Annotated[DcganNetwork, Tag("dcgan")] | Annotated[SnganNetwork, Tag("sngan")]
 Judge = Annotated[
-    _Ours | Annotated[OwnModule, Tag(OWN)],
+    Pair | Annotated[OwnModule, Tag(OWN)],
     Discriminator(_kind_of_judge),
     BeforeValidator(from_name),
 ]
@@ -116,6 +70,8 @@ Judge = Annotated[
 
 class OwnPair(OwnNetwork):
     """A generator of the user's: N×L or N×L×1×1 → N×C×S×S in [-1, 1]; its argument `labels` gets classes."""
+
+    LOSS: ClassVar[str] = "non_saturating"
 
     output: Literal["none", "tanh"] = Field(
         default="none", description="what is put behind it; none: it ends in [-1, 1] itself"
@@ -125,7 +81,7 @@ class OwnPair(OwnNetwork):
     )
     discriminator: Judge = Field(
         default=DcganNetwork(spectral_norm=True),
-        description="dcgan's or sngan's, or a factory of one of your own: N×C×S×S → N scores",
+        description="that of a network of ours, or a factory of one of your own: N×C×S×S → N scores",
     )
 
     def inputs(self) -> tuple[tuple[int, ...], ...] | None:
@@ -140,7 +96,7 @@ class OwnPair(OwnNetwork):
 
 
 Network = Annotated[
-    _Ours | Annotated[OwnPair, Tag(OWN)],
+    Pair | Annotated[OwnPair, Tag(OWN)],
     Discriminator(_kind),
     BeforeValidator(from_name),
 ]
@@ -180,9 +136,9 @@ class GanOptions(Frozen):
         default=None, description="1: turned grey; 3: colour, which the data must have; null: as the data are"
     )
     network: Network = Field(default=DcganNetwork(), description="generator and discriminator")
-    loss: Literal["non_saturating", "hinge"] = Field(
+    loss: LossName = Field(
         default="non_saturating",
-        description="non_saturating or hinge; where it is left out, hinge for sngan",
+        description=f"{', '.join(LOSSES)}; where it is left out, what the network was published with",
     )
     objective: Distance = Field(
         default="fid", description=f"what is minimised, on whose features: {', '.join(FEATURES_OF)}"
@@ -220,10 +176,8 @@ class GanOptions(Frozen):
     def _loss_of_the_network(cls, given: Any) -> Any:
         """Each family was published with its loss."""
         if isinstance(given, Mapping) and "loss" not in given and "network" in given:
-            return {
-                **given,
-                "loss": "hinge" if _kind(from_name(given["network"])) == "sngan" else "non_saturating",
-            }
+            kind = _kind(from_name(given["network"]))
+            return {**given, "loss": PAIRS[kind].LOSS if kind in PAIRS else OwnPair.LOSS}
         return given
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str, key: str) 
     kinds = [str(one.model_fields["kind"].default) for one in known]
     if not isinstance(network, Mapping | Frozen):
         raise Mistake(
-            f"{key} is {reprlib.repr(network)}, but it is a section: write for example {{kind: {kinds[-1]}}}"
+            f"{key} is {reprlib.repr(network)}, but it is a section: write for example {{kind: {kinds[0]}}}"
         )
     kind = network.get("kind", kinds[0]) if isinstance(network, Mapping) else getattr(network, "kind", None)
     if isinstance(kind, str) and ":" in kind:

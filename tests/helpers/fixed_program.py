@@ -44,3 +44,8 @@ def watched() -> Iterator[None]:
     """Tensors without values: what needs one, or brings it to another device or the host, raises."""
     with FakeTensorMode(allow_non_fake_inputs=True), RefuseTheHost(), RefuseCopies():
         yield
+
+
+def sloped(outputs: Tensor, inputs: Tensor, create_graph: bool) -> tuple[Tensor]:
+    """In place of `torch.autograd.grad`, whose engine wants a real GPU: the shape, and a graph."""
+    return (inputs * outputs,)

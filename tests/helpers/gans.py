@@ -1,21 +1,23 @@
 """The smallest GANs of every kind, and what tests do with them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from trainers.gan_options import DcganNetwork, SnganNetwork
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair
 from trainers.networks.pair import Discriminator, Generator, PictureForm
+from trainers.pair_options import PAIRS, PairNetwork
 
-# Every pair that a plan can name; a new one joins here.
-SMALL: dict[str, DcganNetwork | SnganNetwork] = {
-    "dcgan": DcganNetwork(width=4, blocks=2, latent=6),
-    "sngan": SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6),
+# Every pair that a plan can name, with as many of these keys as it has.
+_KEYS = {"width": 4, "discriminator_width": 5, "blocks": 2, "latent": 6}
+SMALL: dict[str, PairNetwork] = {
+    kind: made(**{key: value for key, value in _KEYS.items() if key in made.model_fields})
+    for kind, made in PAIRS.items()
 }
+Network = TypeVar("Network", bound=nn.Module)
 SIZE = 8
 CLASSES = 10
 
@@ -27,7 +29,17 @@ def small(
     config = SMALL[kind]
     if spectral_norm is not None:
         config = config.model_copy(update={"spectral_norm": spectral_norm})
-    return build_pair(config, PictureForm(size, channels, CLASSES), generator=drawn(seed))
+    pair = build_pair(config, PictureForm(size, channels, CLASSES), generator=drawn(seed))
+    return opened(pair[0]), opened(pair[1])
+
+
+def opened(network: Network) -> Network:
+    """A gate that begins closed hides what is behind it."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.rpartition(".")[2] == "gate":
+                parameter.fill_(0.5)
+    return network
 
 
 def drawn(seed: int) -> torch.Generator:
@@ -40,6 +52,11 @@ def latents(count: int = 4, seed: int = 0) -> Tensor:
 
 def images(count: int = 4, seed: int = 0, size: int = SIZE, channels: int = 3) -> Tensor:
     return torch.rand(count, channels, size, size, generator=drawn(seed)) * 2 - 1
+
+
+def labels(count: int = 4) -> Tensor:
+    """Different classes, the last one too."""
+    return CLASSES - 1 - torch.arange(count) % CLASSES
 
 
 def state(network: nn.Module) -> dict[str, Tensor]:
@@ -55,7 +72,7 @@ def ruffled(network: nn.Module) -> nn.Module:
     """Defaults (gains 1, shifts 0) would hide a missing normalisation."""
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and module.affine:
                 module.weight.uniform_(0.5, 1.5, generator=drawn(1))
                 module.bias.normal_(generator=drawn(2))
     return network.double()
@@ -64,8 +81,8 @@ def ruffled(network: nn.Module) -> nn.Module:
 def normalised(norm: nn.BatchNorm2d, h: Tensor) -> Tensor:
     """BatchNorm in training, by its definition."""
     mean, var = h.mean((0, 2, 3), keepdim=True), h.var((0, 2, 3), unbiased=False, keepdim=True)
-    gain, shift = norm.weight.view(1, -1, 1, 1), norm.bias.view(1, -1, 1, 1)
-    return (h - mean) / (var + 1e-5).sqrt() * gain + shift
+    h = (h - mean) / (var + 1e-5).sqrt()
+    return h * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1) if norm.affine else h
 
 
 class PixelJudge(Discriminator):
@@ -94,14 +111,20 @@ def pixels(*values: float, label: int = 0) -> Batch:
 
 
 def computes_its_definition(
-    config: DcganNetwork | SnganNetwork,
+    config: PairNetwork,
     generated: Callable[[Any, Tensor], Tensor],
     judged: Callable[[Any, Tensor], Tensor],
 ) -> None:
-    """Both networks of that pair equal plain rewritings, of (network, input), of their definitions."""
-    generator, discriminator = build_pair(config, PictureForm(SIZE, 3, CLASSES), generator=drawn(0))
-    ruffled(generator)
+    """Both networks of that pair equal plain rewritings, of (network, input), of their definitions.
+
+    Those of classes get `labels()` as well.
+    """
+    pair = build_pair(config, PictureForm(SIZE, 3, CLASSES), generator=drawn(0))
+    generator, discriminator = opened(ruffled(pair[0])), opened(pair[1].double())
     z, x = latents().double(), images().double()
-    torch.testing.assert_close(generator(z), generated(generator, z), rtol=1e-9, atol=1e-9)
-    discriminator.double().eval()
-    torch.testing.assert_close(discriminator(x), judged(discriminator, x), rtol=1e-9, atol=1e-9)
+    generator.eval()  # so that spectral norm stands still
+    for norm in [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]:
+        norm.train()
+    torch.testing.assert_close(generator(z, labels()), generated(generator, z), rtol=1e-9, atol=1e-9)
+    discriminator.eval()
+    torch.testing.assert_close(discriminator(x, labels()), judged(discriminator, x), rtol=1e-9, atol=1e-9)

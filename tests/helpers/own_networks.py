@@ -100,6 +100,11 @@ def normed(latent: int = 6) -> nn.Module:
     return network
 
 
+def normed_judge() -> nn.Module:
+    """Whose scores depend on the neighbours of a picture, as DCGAN's first did."""
+    return nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 4))
+
+
 def over_the_batch() -> nn.Module:
     """One score for a whole batch."""
     return nn.Sequential(Judge(), Mean())

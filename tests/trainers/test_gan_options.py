@@ -15,16 +15,14 @@ from trainers.gan_options import (
     FEATURES_IN_WORDS,
     FEATURES_OF,
     SOURCES,
-    DcganNetwork,
     Distance,
     GanOptions,
-    SnganNetwork,
     companions,
     measured,
     sites,
 )
 from trainers.losses.build import LOSSES
-from trainers.networks.build import PAIRS
+from trainers.pair_options import PAIRS, DcganNetwork, SnganNetwork
 from trainers.plan import Plan
 from trainers.settings import Mistake
 from trainers.sources import READERS
@@ -70,7 +68,7 @@ def test_the_defaults_are_the_fields_reference_on_cifar10(tmp_path: Path, monkey
 
 
 def test_what_is_dumped_is_read_back(tmp_path: Path) -> None:
-    for network in ({"width": 8}, {"kind": "sngan", "blocks": 2}):
+    for network in ({"width": 8}, *({"kind": kind, "blocks": 2} for kind in PAIRS)):
         options = written(network=network, limit=0.5, also=["fd_pixels"], root=str(tmp_path), channels=1)
         assert GanOptions.model_validate_json(options.model_dump_json()) == options
 
@@ -91,7 +89,7 @@ def test_a_network_is_meant_by_its_kind_and_is_a_dcgan_without_one(network: Any,
 
 
 @pytest.mark.parametrize(("network", "told"), [
-    (3, r"plan\.network is 3, but it is a section: write for example \{kind: sngan\}"),
+    (3, r"plan\.network is 3, but it is a section: write for example \{kind: dcgan\}"),
     (None, r"plan\.network is None, but it is a section"),
     (["sngan"], r"plan\.network is \['sngan'\], but it is a section"),
     ({"kind": "skip"}, r"plan\.network\.kind is 'skip', but the networks of task gan are dcgan, sngan"),
@@ -118,6 +116,11 @@ def test_another_network_is_refused_in_the_users_words(network: Any, told: str) 
     ({"network": SnganNetwork()}, "hinge"),
     ({"network": {"kind": "sngan"}, "loss": "non_saturating"}, "non_saturating"),
     ({"loss": "hinge"}, "hinge"),
+    ({"network": "ssgan"}, "rotation"),
+    ({"network": {"kind": "sagan"}}, "hinge"),
+    ({"network": {"kind": "cgan"}}, "hinge"),
+    ({"network": "a_module:of_mine"}, "non_saturating"),
+    ({"network": "ssgan", "loss": "wasserstein_gp"}, "wasserstein_gp"),
 ])  # fmt: skip
 def test_a_loss_that_is_left_out_is_the_one_that_its_network_was_published_with(
     options: dict[str, Any], loss: str
@@ -130,8 +133,7 @@ def test_every_list_names_what_there_is() -> None:
     fields = GanOptions.model_fields
     assert get_args(fields["loss"].annotation) == tuple(LOSSES)
     tagged = tuple(get_args(one)[0] for one in get_args(get_args(gan_options.Network)[0]))
-    assert [one.model_fields["kind"].default for one in tagged[:-1]] == list(PAIRS)
-    assert tagged == (*gan_options._OURS, gan_options.OwnPair)
+    assert tagged == (*PAIRS.values(), gan_options.OwnPair)
     assert sorted(SOURCES) == sorted(READERS)
     assert get_args(Distance) == tuple(frechet for frechet, _ in FEATURES.values())
     assert list(FEATURES_OF.items()) == [(frechet, name) for name, (frechet, _) in FEATURES.items()]

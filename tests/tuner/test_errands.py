@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from search_spaces.presets import preset_names
 from trainers import settings
+from trainers.pair_options import PAIRS
 from trainers.settings import L0, SettingsFile
 from trainers.sparsity import attach
 from tuner.session import Session
@@ -37,7 +38,8 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
         lines = shell.fine("layers", network).splitlines()
         assert f"{network}, as task gan trains it" in lines[0]
         assert lines[-1].split()[:4] == last
-    assert "neither a network (dcgan, skip, sngan) nor a preset" in shell.mistake("layers", "dcgam")
+    known = ", ".join(sorted([*PAIRS, "skip"]))
+    assert f"neither a network ({known}) nor a preset" in shell.mistake("layers", "dcgam")
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
 

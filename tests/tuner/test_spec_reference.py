@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel
 
 from trainers.dip_options import DipOptions, OwnPrior
-from trainers.gan_options import OwnPair, SnganNetwork
+from trainers.gan_options import OwnPair
+from trainers.pair_options import PAIRS
 from trainers.tasks import TASKS, make_plan, options_model
 from tuner.sections import Budget, Resources, Search, Space
 from tuner.spec import StudySpec, freeze, load_spec
@@ -57,8 +58,9 @@ def test_the_keys_of_every_other_task_are_comments_that_make_a_plan_of_it(name: 
 def test_so_are_those_of_other_networks() -> None:
     gan = reference_yaml().partition("# with task: gan")[2]
     inner = "\n".join(line.removeprefix("  # ") for line in gan.splitlines())
-    plan = make_plan(TASKS["gan"], {"network": below(inner, "# with kind: sngan")}, evaluate_at=(1,))
-    assert plan.options.network == SnganNetwork()
+    for kind, made in [*PAIRS.items()][1:]:  # the default stands above
+        plan = make_plan(TASKS["gan"], {"network": below(inner, f"# with kind: {kind}")}, evaluate_at=(1,))
+        assert plan.options.network == made()
     own = make_plan(TASKS["gan"], {"network": below(inner, "# with kind: module:factory")}, evaluate_at=(1,))
     assert own.options.network == OwnPair(kind="module:factory")
     own = make_plan(

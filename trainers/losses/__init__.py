@@ -1,1 +1,1 @@
-"""One GAN loss a file. Read `loss`, the contract; `hinge`, one that keeps it; `build`, the list."""
+"""One GAN loss a file. Read `loss`, the contract; `hinge`, one that keeps it; `names`, the list; `build`."""

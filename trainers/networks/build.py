@@ -1,14 +1,15 @@
 """The list of networks, and how any of them is made: drawn from a generator of its own."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
+from trainers import pair_options
 from trainers.dip_options import OwnPrior, SkipNetwork
-from trainers.gan_options import DcganNetwork, OwnPair, SnganNetwork
-from trainers.networks import dcgan, sngan
+from trainers.gan_options import OwnPair
 from trainers.networks.draws import DrawFrom
 from trainers.networks.own import (
     OwnDiscriminator,
@@ -22,16 +23,22 @@ from trainers.networks.own import (
 from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
 from trainers.own_options import OwnModule
+from trainers.pair_options import PairNetwork
 from trainers.sparsity import attach
 
+_MakesGenerator = Callable[[Any, PictureForm], Generator]
+_MakesDiscriminator = Callable[[Any, PictureForm], Discriminator]
 NETWORKS: dict[str, Callable[[SkipNetwork, int], Skip]] = {"skip": Skip}
+
+
+def _made_of(kind: str) -> tuple[_MakesGenerator, _MakesDiscriminator]:
+    """The classes of both networks of that kind, from the file of its name."""
+    file = import_module(f"trainers.networks.{kind}")
+    return file.Generator, file.Discriminator
+
+
 # What generates from latent vectors comes with what judges it.
-PAIRS: dict[
-    str, tuple[Callable[[Any, PictureForm], Generator], Callable[[Any, PictureForm], Discriminator]]
-] = {
-    "dcgan": (dcgan.Generator, dcgan.Discriminator),
-    "sngan": (sngan.Generator, sngan.Discriminator),
-}
+PAIRS = {kind: _made_of(kind) for kind in pair_options.PAIRS}
 
 
 def build(
@@ -48,12 +55,13 @@ def build(
 
 
 def build_pair(
-    config: DcganNetwork | SnganNetwork | OwnPair, form: PictureForm, *, generator: torch.Generator
+    config: PairNetwork | OwnPair, form: PictureForm, *, generator: torch.Generator
 ) -> tuple[Generator, Discriminator]:
     """Generator and discriminator on the CPU in training mode, initialised from `generator` (of the CPU).
 
     A form that the network cannot draw raises `Mistake`.
 
+    >>> from trainers.pair_options import DcganNetwork
     >>> drawn = torch.Generator().manual_seed(0)
     >>> form = PictureForm(size=32, channels=1, classes=10)
     >>> generator, _ = build_pair(DcganNetwork(width=8), form, generator=drawn)

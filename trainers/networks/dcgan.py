@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from trainers.gan_options import DcganNetwork
 from trainers.networks import pair
-from trainers.networks.spectral import spectral_norm
+from trainers.networks.spectral import spectral_norm_in
+from trainers.pair_options import DcganNetwork
 
 SLOPE = 0.2  # of every LeakyReLU
 
@@ -77,9 +77,7 @@ class Discriminator(pair.Discriminator):
         self.feature_count = widths[-1] * side * side
         self.score = nn.Linear(self.feature_count, 1)
         if config.spectral_norm:
-            for layer in (*self.body, self.score):
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    spectral_norm(layer)
+            spectral_norm_in(self)
 
     def features(self, images: Tensor) -> Tensor:
         features: Tensor = self.body(images)

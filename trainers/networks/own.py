@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from trainers.dip_options import OwnPrior
-from trainers.gan_options import OwnPair, Sites
+from trainers.gan_options import OwnPair
 from trainers.layers import Shape, built, candidates, first_tensor, guessed_inputs, label_argument, looking
 from trainers.networks import pair
 from trainers.networks.draws import DrawFrom
 from trainers.networks.sited import Sited
 from trainers.own_options import OwnModule, OwnNetwork, imported, told
+from trainers.pair_options import Sites
 from trainers.settings import Mistake
 
 ENDS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -159,10 +160,17 @@ class OwnDiscriminator(pair.Discriminator):
         self.kind, self.network = config.kind, made(config)
         self.labels = label_argument(self.network)
 
+    @property
+    def feature_count(self) -> int:  # type: ignore[override]
+        raise self._without_features()
+
     def features(self, images: Tensor) -> Tensor:
-        raise Mistake(
-            "plan.loss reads features of the discriminator, and one of your own gives scores alone: "
-            "take another loss, or a discriminator of ours"
+        raise self._without_features()
+
+    def _without_features(self) -> Mistake:
+        return Mistake(
+            f"plan.loss reads features of the discriminator, and {self.kind!r}, one of your own, gives "
+            "scores alone: take another loss, or a discriminator of ours"
         )
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

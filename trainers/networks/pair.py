@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from trainers.gan_options import DcganNetwork, Sites, SnganNetwork
 from trainers.networks.sited import Sited
+from trainers.pair_options import PairNetwork, Sites
 from trainers.settings import Mistake
 
 
@@ -58,7 +58,7 @@ class Discriminator(nn.Module, ABC):
         return scores
 
 
-def maps(config: DcganNetwork | SnganNetwork, form: PictureForm) -> Sites:
+def maps(config: PairNetwork, form: PictureForm) -> Sites:
     """The generator's sites with their shapes; a form that cannot be is a Mistake."""
     size, channels, classes = form
     if size < 4:
@@ -69,4 +69,9 @@ def maps(config: DcganNetwork | SnganNetwork, form: PictureForm) -> Sites:
         raise Mistake(f"channels is {channels}, but a picture has at least 1: take 1 for grey, 3 for colour")
     if classes < 1:
         raise Mistake(f"classes is {classes}, but every picture is of one: take 1 where there are no labels")
+    if config.LABELS and classes == 1:
+        raise Mistake(
+            f"plan.network.kind is {config.kind!r}, which draws pictures of classes, but these pictures have "
+            "no labels: take data with labels, or another network"
+        )
     return config.sites(size)

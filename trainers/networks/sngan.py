@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.gan_options import SnganNetwork
 from trainers.networks import pair
-from trainers.networks.spectral import Layer, spectral_norm
+from trainers.networks.spectral import Layer, spectral_norm_in
+from trainers.pair_options import ResidualNetwork
 
 
 class Generator(pair.Generator):
@@ -22,12 +22,13 @@ class Generator(pair.Generator):
     The reference's convolutions have a bias, and a BatchNorm takes it out again, directly or behind a sum:
     here they have none.
 
+    >>> from trainers.pair_options import SnganNetwork
     >>> form = pair.PictureForm(size=32, channels=3, classes=10)
     >>> Generator(SnganNetwork(width=8), form)(torch.randn(2, 128)).shape
     torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, config: SnganNetwork, form: pair.PictureForm) -> None:
+    def __init__(self, config: ResidualNetwork, form: pair.PictureForm) -> None:
         super().__init__()
         maps = pair.maps(config, form)
         self.latent, self.sites, width = config.latent, tuple(maps), config.width
@@ -48,15 +49,20 @@ class Generator(pair.Generator):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         x = self.to_map(latents)
         for site in self.sites[:-1]:
-            x = self._block(site, x)
+            x = self._block(site, x, labels)
         return torch.tanh(self.to_picture(self.code(self.to_code(x))))
 
-    def _block(self, site: str, x: Tensor) -> Tensor:
-        entered = self.upsample(self.get_submodule(f"enter_{site}")(x))
-        h = self.get_submodule(site)(self.get_submodule(f"to_{site}")(entered))
+    def _block(self, site: str, x: Tensor, labels: Tensor | None) -> Tensor:
+        entered = self.upsample(self._run(f"enter_{site}", x, labels))
+        h = self.get_submodule(site)(self._run(f"to_{site}", entered, labels))
         # Upsampled after the 1×1 convolution, which gives the same for a quarter of the work.
         shortcut = self.upsample(self.get_submodule(f"shortcut_{site}")(x))
         y: Tensor = self.get_submodule(f"from_{site}")(h) + shortcut
+        return y
+
+    def _run(self, name: str, x: Tensor, labels: Tensor | None) -> Tensor:
+        """The submodule of that name, one with a BatchNorm; a family whose norms read labels says how."""
+        y: Tensor = self.get_submodule(name)(x)
         return y
 
 
@@ -68,13 +74,14 @@ class Discriminator(pair.Discriminator):
     `blocks` says of the generator. With `spectral_norm` all weights have it. A size that the generator cannot
     draw raises `Mistake`.
 
+    >>> from trainers.pair_options import SnganNetwork
     >>> form = pair.PictureForm(size=32, channels=3, classes=10)
     >>> discriminator = Discriminator(SnganNetwork(discriminator_width=8), form)
     >>> discriminator(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2])
     """
 
-    def __init__(self, config: SnganNetwork, form: pair.PictureForm) -> None:
+    def __init__(self, config: ResidualNetwork, form: pair.PictureForm) -> None:
         super().__init__(form)
         pair.maps(config, form)
         width = config.discriminator_width
@@ -88,9 +95,7 @@ class Discriminator(pair.Discriminator):
         self.feature_count = width
         self.score = _xavier(nn.Linear(width, 1))
         if config.spectral_norm:
-            for layer in list(self.modules()):
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    spectral_norm(layer)
+            spectral_norm_in(self)
 
     def features(self, images: Tensor) -> Tensor:
         features: Tensor = self.body(images).sum(dim=(2, 3))

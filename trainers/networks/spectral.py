@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from trainers.settings import Mistake
 
-Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
+Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear | nn.Embedding)
 
 _WARM_UP = 15  # iterations on the initial weight, as PyTorch's own has: training begins normalised
 
@@ -17,10 +17,10 @@ _WARM_UP = 15  # iterations on the initial weight, as PyTorch's own has: trainin
 def spectral_norm(layer: Layer) -> Layer:
     """Gives the layer the weight W / σ(W), and returns it; initialise the weight before.
 
-    σ(W) = ‖Wᵀu‖ is the largest singular value of W as a matrix of output channels × all else, where u follows
-    the left singular vector by one power iteration, u ← W Wᵀ u / ‖W Wᵀ u‖, at each use in training and none
-    in evaluation. Gradients flow through W and σ with u held constant. u is a buffer, hence part of the state
-    dict, first drawn from PyTorch's generator (or `build_pair`'s).
+    σ(W) = ‖Wᵀu‖ is the largest singular value of W as a matrix of output channels (or an embedding's entries)
+    × all else, where u follows the left singular vector by one power iteration, u ← W Wᵀ u / ‖W Wᵀ u‖, at
+    each use in training and none in evaluation. Gradients flow through W and σ with u held constant. u is a
+    buffer, hence part of the state dict, first drawn from PyTorch's generator (or `build_pair`'s).
 
     For a weight that stands still the values are those of `torch.nn.utils.parametrizations.spectral_norm`,
     which writes its vectors with `out=` and so fails under `torch.func.vmap`. A layer of another kind raises
@@ -31,13 +31,20 @@ def spectral_norm(layer: Layer) -> Layer:
     >>> spectral_norm(layer).weight.tolist()
     [[1.0, 0.0], [0.0, 0.25]]
     """
-    if not isinstance(layer, nn.Conv2d | nn.Linear):
+    if not isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
         raise Mistake(
-            f"the layer is a {type(layer).__name__}, but spectral norm is for nn.Conv2d and nn.Linear: "
-            "another layer's weight means another matrix"
+            f"the layer is a {type(layer).__name__}, but spectral norm is for nn.Conv2d, nn.Linear and "
+            "nn.Embedding: another layer's weight means another matrix"
         )
     parametrize.register_parametrization(layer, "weight", _Spectral(layer.weight))
     return layer
+
+
+def spectral_norm_in(network: nn.Module) -> None:
+    """Gives `spectral_norm` to every convolution, linear layer and embedding of the network that lacks it."""
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding) and not parametrize.is_parametrized(layer):
+            spectral_norm(layer)
 
 
 class _Spectral(nn.Module):

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from gans import computes_its_definition, drawn, latents, normalised
 from torch import Tensor, nn
 
-from trainers.gan_options import DcganNetwork
 from trainers.networks.build import build_pair
 from trainers.networks.dcgan import Discriminator, Generator
 from trainers.networks.pair import PictureForm
+from trainers.pair_options import DcganNetwork
 
 SMALL = DcganNetwork(width=3, blocks=2, latent=6)
 

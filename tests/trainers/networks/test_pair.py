@@ -1,4 +1,4 @@
-"""The contract that every pair of generator and discriminator keeps; a new one joins helpers/gans.py."""
+"""The contract that every pair of generator and discriminator keeps."""
 
 import copy
 import io
@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 import torch
 from fixed_program import RefuseCopies, RefuseTheHost
-from gans import CLASSES, SIZE, SMALL, drawn, equal, images, latents, small, state
+from gans import CLASSES, SIZE, SMALL, drawn, equal, images, labels, latents, small, state
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import parametrize
 from trainings import small_gan
 
+from trainers import pair_options
 from trainers.gan import GanTraining
-from trainers.gan_options import DcganNetwork
 from trainers.networks import dcgan
 from trainers.networks.build import PAIRS, build_pair
 from trainers.networks.pair import PictureForm
+from trainers.pair_options import DcganNetwork
 from trainers.settings import L0, L1, L0Inf, Mistake
 from trainers.sparsity import attach
 from trainers.tasks import TASKS, networks_of
 
 KIND = pytest.mark.parametrize("kind", PAIRS)
+OF_CLASSES = [kind for kind, config in SMALL.items() if config.LABELS]
 NORM = pytest.mark.parametrize("spectral_norm", [False, True])
 
 
@@ -34,7 +36,7 @@ def one_thread() -> None:
 
 
 def test_no_network_is_left_out() -> None:
-    assert set(networks_of(TASKS["gan"])) == PAIRS.keys() == SMALL.keys()
+    assert set(networks_of(TASKS["gan"])) == PAIRS.keys() == SMALL.keys() == pair_options.PAIRS.keys()
 
 
 @KIND
@@ -42,12 +44,15 @@ def test_no_network_is_left_out() -> None:
 def test_shapes_and_ranges(kind: str, size: int, channels: int) -> None:
     generator, discriminator = small(kind, size=size, channels=channels)
     assert generator.latent == 6
-    drawn_ones = generator(latents())
+    drawn_ones = generator(latents(), labels())
     assert drawn_ones.shape == (4, channels, size, size)
     assert drawn_ones.abs().max() <= 1
     features = discriminator.eval().features(drawn_ones)
     assert features.shape == (4, discriminator.feature_count)
-    assert torch.equal(discriminator(drawn_ones), discriminator.score(features)[:, 0])
+    scores = discriminator(drawn_ones, labels())
+    assert scores.shape == (4,)
+    if kind not in OF_CLASSES:
+        assert torch.equal(scores, discriminator.score(features)[:, 0])
 
 
 @KIND
@@ -63,22 +68,23 @@ def test_sites_are_submodules_that_run_in_order_with_the_shapes_that_the_plan_kn
             lambda module, inputs, output, site=site: seen.update({site: output})
         )
     entered: list[Tensor] = []
-    last = [module for module in generator.modules() if isinstance(module, nn.Conv2d)][-1]
-    last.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0]))
-    generator(latents())
+    convolutions = [module for module in generator.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        convolution.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0]))
+    generator(latents(), labels())
     assert list(config.sites(size).items()) == [(s, tuple(h.shape[1:])) for s, h in seen.items()]
     assert tuple(seen) == generator.sites
     assert all(h.min() == 0 < h.max() for h in seen.values())  # after a ReLU
-    assert entered[0] is seen["code"]  # the paper's split: a convolution turns the code into the picture
+    assert entered[-1] is seen["code"]  # the paper's split: a convolution turns the code into the picture
 
 
 @KIND
 def test_regularizers_act_at_every_site(kind: str) -> None:
     generator, _ = small(kind)
-    free = generator(latents()).detach()
+    free = generator(latents(), labels()).detach()
     settings = {"h0": L0(0.1), "h1": L0Inf(1), "code": L1(0.1)}
     attached = attach(generator, settings)
-    assert not torch.equal(generator(latents()), free)
+    assert not torch.equal(generator(latents(), labels()), free)
     measured = attached.sparsity()
     assert measured["h0"]["density"] <= 0.11
     assert measured["h1"]["density"] <= 1 / SMALL[kind].sites(SIZE)["h1"][0]
@@ -91,15 +97,15 @@ def test_a_state_that_is_saved_and_loaded_goes_on_with_the_same_bits(kind: str, 
     pairs = [small(kind, seed=seed, spectral_norm=spectral_norm) for seed in (0, 1)]
     inputs = (latents(), images())
     for network, other, x in zip(*pairs, inputs, strict=True):
-        network(x)  # moves running statistics and u on
+        network(x, labels())  # moves running statistics and u on
         file = io.BytesIO()
         torch.save(network.state_dict(), file)
         file.seek(0)
         other.load_state_dict(torch.load(file, weights_only=True))
         for _ in range(2):
-            assert torch.equal(network(x), other(x))
+            assert torch.equal(network(x, labels()), other(x, labels()))
         assert equal(state(network), state(other))
-        assert torch.equal(network.eval()(x), other.eval()(x))
+        assert torch.equal(network.eval()(x, labels()), other.eval()(x, labels()))
 
 
 @KIND
@@ -118,7 +124,8 @@ def test_weights_follow_the_generator_alone(kind: str, spectral_norm: bool) -> N
 @NORM
 def test_one_step_changes_every_parameter(kind: str, spectral_norm: bool) -> None:
     generator, discriminator = small(kind, spectral_norm=spectral_norm)
-    discriminator(generator(latents())).square().mean().backward()
+    every = torch.arange(CLASSES)  # or the others' vectors would stay
+    discriminator(generator(latents(CLASSES), every), every).square().mean().backward()
     for network in (generator, discriminator):
         before = state(network)
         torch.optim.SGD(network.parameters(), lr=1.0).step()
@@ -141,9 +148,9 @@ def test_a_pass_and_its_gradients_wait_for_nothing_on_the_device(
     with FakeTensorMode():
         with torch.device(device):
             generator, discriminator = (make(config, PictureForm(SIZE, 3, CLASSES)) for make in PAIRS[kind])
-            z = torch.randn(4, 6)
+            z, y = torch.randn(4, 6), torch.zeros(4).long()
         with RefuseTheHost(), RefuseCopies():
-            scores = discriminator(generator(z))
+            scores = discriminator(generator(z, y), y)
             if device == "cpu":  # autograd's engine wants a real GPU
                 scores.mean().backward()
         assert scores.device.type == device
@@ -161,11 +168,11 @@ def test_many_are_mapped_as_they_run_alone(kind: str, spectral_norm: bool) -> No
         shell = copy.deepcopy(networks[0]).to("meta")
 
         def loss(p: Any, b: Any, x: Tensor, shell: nn.Module = shell) -> Tensor:
-            return functional_call(shell, (p, b), (x,)).square().mean()
+            return functional_call(shell, (p, b), (x, labels())).square().mean()
 
         mapped = vmap(grad(loss))(parameters, buffers, xs)
         for seed, (network, x) in enumerate(zip(networks, xs, strict=True)):
-            network(x).square().mean().backward()
+            network(x, labels()).square().mean().backward()
             for name, parameter in network.named_parameters():
                 torch.testing.assert_close(mapped[name][seed], parameter.grad, rtol=1e-8, atol=1e-10)
             for name, buffer in network.named_buffers():
@@ -178,16 +185,16 @@ def test_a_copy_computes_the_same_and_lives_by_itself(kind: str, spectral_norm: 
     generator, discriminator = small(kind, spectral_norm=spectral_norm)
     attach(generator, {"code": L0(0.2)})  # an averaged generator is such a copy
     for network, x in ((generator, latents()), (discriminator, images())):
-        network(x)
+        network(x, labels())
         twin = copy.deepcopy(network)
         before = state(network)
         assert equal(state(twin), before)
-        output = twin(x)
+        output = twin(x, labels())
         output.mean().backward()
         torch.optim.SGD(twin.parameters(), lr=1.0).step()
         assert equal(state(network), before)
         assert all(parameter.grad is None for parameter in network.parameters())
-        assert torch.equal(network(x), output)
+        assert torch.equal(network(x, labels()), output)
 
 
 @KIND
@@ -195,7 +202,7 @@ def test_a_copy_computes_the_same_and_lives_by_itself(kind: str, spectral_norm: 
 def test_a_gradient_penalty_can_be_trained(kind: str, spectral_norm: bool) -> None:
     _, discriminator = small(kind, spectral_norm=spectral_norm)
     x = images().requires_grad_()
-    (slope,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(discriminator(x, labels()).sum(), x, create_graph=True)
     slope.square().sum().backward()
     assert discriminator.score.bias.grad is None  # it has no part in a slope
     assert all(
@@ -211,15 +218,40 @@ def test_a_pictures_score_does_not_depend_on_its_neighbours(kind: str, spectral_
     _, discriminator = small(kind, spectral_norm=spectral_norm)
     real, fake = images(seed=0), images(seed=1)
     discriminator.eval()
-    together = discriminator(torch.cat([real, fake]))
-    torch.testing.assert_close(together, torch.cat([discriminator(real), discriminator(fake)]))
+    together = discriminator(torch.cat([real, fake]), torch.cat([labels(), labels()]))
+    apart = [discriminator(one, labels()) for one in (real, fake)]
+    torch.testing.assert_close(together, torch.cat(apart))
 
 
-@KIND
+@pytest.mark.parametrize("kind", [kind for kind in PAIRS if kind not in OF_CLASSES])
 def test_labels_are_taken_and_not_looked_at(kind: str) -> None:
-    labels = torch.arange(4)
     for network, x in zip(small(kind), (latents(), images()), strict=True):
-        assert torch.equal(network.eval()(x, labels), network(x))
+        assert torch.equal(network.eval()(x, labels()), network(x))
+
+
+@pytest.mark.parametrize("kind", OF_CLASSES)
+def test_each_picture_and_score_is_of_its_class_alone_and_needs_one(kind: str) -> None:
+    for network, x in zip(small(kind), (latents(), images()), strict=True):
+        before = network.eval()(x, labels())
+        changed = labels()
+        changed[1] = (changed[1] + 1) % CLASSES
+        same = (
+            (network(x, changed) == before).flatten(1).all(1)
+            if before.dim() > 1
+            else network(x, changed) == before
+        )
+        assert same.tolist() == [True, False, True, True]
+        with pytest.raises(Mistake, match=r"labels are None, but .* pass N int64"):
+            network(x)
+
+
+@pytest.mark.parametrize("kind", OF_CLASSES)
+def test_pictures_without_labels_are_refused_by_both(kind: str) -> None:
+    for make in PAIRS[kind]:
+        with pytest.raises(
+            Mistake, match=rf"kind is '{kind}'.*have no labels: take data with labels, or anoth"
+        ):
+            make(SMALL[kind], PictureForm(SIZE, 3, classes=1))
 
 
 @KIND
@@ -272,10 +304,11 @@ def test_a_pair_that_is_conditioned_on_labels_is_one_file(monkeypatch: pytest.Mo
 def test_spectral_norm_is_on_every_weight_of_the_discriminator_or_on_none(kind: str) -> None:
     for asked in (False, True):
         generator, discriminator = small(kind, spectral_norm=asked)
-        layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
         assert len(layers) >= 4
         assert {parametrize.is_parametrized(layer, "weight") for layer in layers} == {asked}
-        assert not any(parametrize.is_parametrized(module) for module in generator.modules())
+        layers = [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert {parametrize.is_parametrized(m, "weight") for m in layers} == {asked and kind == "sagan"}
 
 
 @KIND

@@ -4,28 +4,16 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from gans import computes_its_definition, drawn, images, normalised
+from residual import conv, doubled, judged
 from torch import Tensor, nn
 
-from trainers.gan_options import SnganNetwork
 from trainers.networks.build import build_pair
 from trainers.networks.pair import PictureForm
 from trainers.networks.sngan import Discriminator, Generator
+from trainers.pair_options import SnganNetwork
 
 SMALL = SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6)
-
-
-def doubled(h: Tensor) -> Tensor:
-    return h.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-
-
-def halved(h: Tensor) -> Tensor:
-    return (h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]) / 4
-
-
-def conv(layer: nn.Module, h: Tensor) -> Tensor:
-    return F.conv2d(h, layer.weight, layer.bias, padding=layer.weight.shape[2] // 2)
 
 
 def generated(network: Generator, z: Tensor) -> Tensor:
@@ -37,16 +25,6 @@ def generated(network: Generator, z: Tensor) -> Tensor:
         inner = normalised(modules[f"to_{site}.1"], conv(modules[f"to_{site}.0"], inner)).clamp(min=0)
         h = conv(modules[f"from_{site}"], inner) + conv(modules[f"shortcut_{site}"], doubled(h))
     return torch.tanh(conv(network.to_picture, normalised(network.to_code, h).clamp(min=0)))
-
-
-def judged(network: Discriminator, x: Tensor) -> Tensor:
-    first, second, third, fourth, _ = network.body
-    h = halved(conv(first.second, conv(first.first, x).clamp(min=0))) + conv(first.shortcut, halved(x))
-    inner = conv(second.second, conv(second.first, h.clamp(min=0)).clamp(min=0))
-    h = halved(inner) + halved(conv(second.shortcut, h))
-    for block in (third, fourth):
-        h = h + conv(block.second, conv(block.first, h.clamp(min=0)).clamp(min=0))
-    return h.clamp(min=0).sum((2, 3)) @ network.score.weight[0] + network.score.bias
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])

@@ -22,6 +22,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "tall": lambda: nn.Linear(3, 7),
     "convolution": lambda: nn.Conv2d(3, 5, 3, padding=1),
     "one row": lambda: nn.Linear(6, 1),
+    "embedding": lambda: nn.Embedding(6, 3),
 }
 LAYER = pytest.mark.parametrize("kind", LAYERS)
 
@@ -37,6 +38,8 @@ def normed(kind: str, seed: int = 0) -> Any:
 
 
 def given(layer: Any, count: int = 2, seed: int = 0) -> Tensor:
+    if isinstance(layer, nn.Embedding):
+        return torch.randint(layer.num_embeddings, (count,), generator=drawn(seed))
     shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 6, 6)
     return torch.randn(count, *shape, generator=drawn(seed), dtype=torch.float64)
 
@@ -103,7 +106,7 @@ def test_a_pass_in_training_is_one_iteration_and_one_in_evaluation_none(kind: st
         output = layer.train()(given(layer))
         assert torch.allclose(u, expected, rtol=1e-10, atol=1e-12)
         plain = copy.deepcopy(plain_layer(kind, 0))
-        plain.load_state_dict({"weight": original / sigma, "bias": layer.bias})
+        plain.load_state_dict({**plain.state_dict(), "weight": original / sigma})
         assert torch.allclose(output, plain(given(layer)), rtol=1e-10, atol=1e-12)
         before = u.clone()
         assert torch.allclose(layer.eval()(given(layer)), output, rtol=1e-10, atol=1e-12)
@@ -196,5 +199,5 @@ def test_it_waits_for_nothing_on_the_device(device: str) -> None:
 
 
 def test_a_layer_whose_weight_is_another_matrix_is_refused() -> None:
-    with pytest.raises(Mistake, match=r"the layer is a ConvTranspose2d, but .* nn\.Conv2d and nn\.Linear"):
+    with pytest.raises(Mistake, match=r"the layer is a ConvTranspose2d, but .* nn\.Conv2d, nn\.Linear and"):
         spectral_norm(nn.ConvTranspose2d(3, 4, 2))  # type: ignore[type-var]
