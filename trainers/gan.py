@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainers import datasets
 from trainers import scores as scoring
+from trainers.augment import augmented
 from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.gan_options import GanOptions, OwnPair
 from trainers.losses.build import build_loss
@@ -183,6 +184,7 @@ class GanTraining(Training):
         real = Batch(self.images[chosen].float() / 127.5 - 1, self.labels[chosen])
         with torch.no_grad():
             fake = self._fake()
+        real, fake = self._augmented(real), self._augmented(fake)
         loss = self.loss.discriminator(self.discriminator, real, fake, self.draw)
         self.discriminator_adam.zero_grad()
         loss.backward()
@@ -191,7 +193,7 @@ class GanTraining(Training):
         self.losses[1].copy_(loss.detach())
 
     def _generator_step(self) -> None:
-        fake = self._fake()
+        fake = self._augmented(self._fake())
         for weight in self.judging:
             weight.requires_grad = False  # its gradients would be thrown away
         loss = self.loss.generator(self.discriminator, fake, self.draw) + self.attached.penalty()
@@ -208,6 +210,9 @@ class GanTraining(Training):
         latents = torch.randn(shape, generator=self.draw, device=self.device)
         labels = torch.randint(self.classes, shape[:1], generator=self.draw, device=self.device)
         return Batch(self.generator(latents, labels), labels)
+
+    def _augmented(self, batch: Batch) -> Batch:
+        return Batch(augmented(batch.images, self.options.augment, self.draw), batch.labels)
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
         scored, seen = self.to_score()

@@ -44,6 +44,8 @@ FEATURES_IN_WORDS: dict[str, str] = {
     "pixels": "the principal components of the pixels",
 }
 
+Augmentation = Literal["color", "translation", "cutout"]  # `trainers/augment.py` does them
+
 SOURCES = (
     "cifar10",
     "digits",
@@ -146,6 +148,9 @@ class GanOptions(Frozen):
     also: tuple[Distance, ...] = Field(default=(), description="distances that are shown beside it")
     samples: int = Field(default=10_000, ge=100, description="generated pictures at each evaluation")
     batch: int = Field(default=64, ge=2, description="pictures a step")
+    augment: tuple[Augmentation, ...] = Field(
+        default=(), description="what is done to pictures before they are judged: color, translation, cutout"
+    )
     generator_lr: float = Field(default=2e-4, gt=0, description="Adam's learning rate of the generator")
     discriminator_lr: float = Field(default=2e-4, gt=0, description="and of the discriminator")
     beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's decay of the mean")

@@ -42,7 +42,9 @@ PLANS: dict[str, Plan] = {
     ),
     "gan": make_plan(
         find_task("gan"),
-        SMALL_GAN | {"discriminator_steps": 2, "loss": "hinge", "limit": 0.5},
+        SMALL_GAN
+        | {"discriminator_steps": 2, "loss": "hinge", "limit": 0.5}
+        | {"augment": ["color", "translation", "cutout"]},
         settings={"h0": L0Inf(k=2), "h1": L0(keep=0.25), "code": L1(weight=0.01)},
         extras={"generator_lr": 0.001},
         evaluate_at=(2, 3, 6),

@@ -65,6 +65,7 @@ def step_twice(kind: str, loss: str, monkeypatch: pytest.MonkeyPatch) -> GanTrai
     """The first step makes the optimizers' state."""
     network = {"kind": kind, "width": 4, "blocks": 2, "latent": 8, "spectral_norm": True}
     options = {"network": network, "loss": loss, "decay": "linear", "average": 0.9}
+    options["augment"] = ["color", "translation", "cutout"]
     training = GanTraining(small_gan(options=options, settings=SETTINGS), seed=0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         training = on_a_gpu(training, monkeypatch)
