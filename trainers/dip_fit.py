@@ -14,6 +14,7 @@ from trainers.dip_stopping import LeastVariance
 from trainers.images import Picture
 from trainers.networks.build import build
 from trainers.plan import Plan
+from trainers.ramp import Ramp
 from trainers.sparsity import attach
 from trainers.training import adam, restore
 
@@ -66,11 +67,13 @@ class Fit:
         self.network.to(device)
         shape = (1, options.network.input_channels, height, width)
         self.input = (torch.rand(shape, generator=drawn_once) * INPUT_SCALE).to(device)
+        self.ramp = Ramp(plan, device)
         self.attached = attach(
             self.network.bare,
             plan.settings,
             names=self.network.names,
             observe=tuple(options.network.sites(*sides)),
+            ramp=self.ramp.strength,
         )
         self.optimizer = adam(self.network.parameters(), lr=plan.value("lr"), device=device)
 
@@ -85,6 +88,7 @@ class Fit:
 
     def step(self, given: Tensor) -> None:
         """One step of Adam; given: z + n."""
+        self.ramp.at(self.count + 1)
         output = self.network(given)
         loss = self._misfit(output) + self.attached.penalty()
         self.optimizer.zero_grad()
@@ -127,6 +131,7 @@ class Fit:
         restore(self.optimizer, state["optimizer"], self.device)
         for name in _TENSORS:
             getattr(self, name).copy_(state[name])
+        self.ramp.at(self.count)
         if self.stopping:
             self.stopping.load_state_dict(state["stopping"])
 

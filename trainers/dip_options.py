@@ -136,6 +136,12 @@ class DipOptions(Frozen):
     lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
     average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
+    ramp: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the first fraction of the training, in which regularizers grow to full strength",
+    )
     early_stopping: EarlyStopping | None = Field(
         default=None,
         description="{window: 100, patience: 1000} keeps the one where outputs vary least; null: the last",

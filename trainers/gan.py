@@ -25,6 +25,7 @@ from trainers.memory import exhausted
 from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
+from trainers.ramp import Ramp
 from trainers.settings import Mistake
 from trainers.sparsity import Attached, attach
 from trainers.training import (
@@ -124,8 +125,13 @@ class GanTraining(Training):
         self.loss = build_loss(options.loss, network=self.discriminator, generator=drawn_once)
         for module in self._modules():
             module.to(self.device)
+        self.ramp = Ramp(plan, self.device)
         self.attached = attach(
-            self.generator.bare, plan.settings, names=self.generator.names, observe=self.generator.sites
+            self.generator.bare,
+            plan.settings,
+            names=self.generator.names,
+            observe=self.generator.sites,
+            ramp=self.ramp.strength,
         )
         self.weights = list(self.generator.parameters())
         self.averaged = [weight.detach().clone() for weight in self.weights]
@@ -167,6 +173,7 @@ class GanTraining(Training):
         if self.options.decay == "linear":
             for group, first in zip(self._groups(), self.rates, strict=True):
                 group["lr"].copy_(first * (1 - self.count / self.steps))
+        self.ramp.at(self.count + 1)
         for _ in range(self.options.discriminator_steps):
             self._discriminator_step()
         self._generator_step()
@@ -297,6 +304,7 @@ class GanTraining(Training):
             restore(optimizer, saved, self.device)
         self.draw.set_state(state["draw"])
         self.count.copy_(state["count"])
+        self.ramp.at(self.count)
         self.losses.copy_(state["losses"])
 
     def _modules(self) -> tuple[nn.Module, ...]:

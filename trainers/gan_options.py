@@ -159,6 +159,12 @@ class GanOptions(Frozen):
         default="linear", description="of both rates, to 0 at the last step"
     )
     discriminator_steps: int = Field(default=5, ge=1, description="before each step of the generator")
+    ramp: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the first fraction of the training, in which regularizers grow to full strength",
+    )
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the averaged generator that is scored; 0: no average"
     )

@@ -281,7 +281,7 @@ class _Site:
         if not isinstance(self.regularizer, Projection):
             return h
         after = self.regularizer.project(h)
-        return after if self.ramp is None else torch.lerp(h, after, self.ramp.to(h.dtype))
+        return after if self.ramp is None else torch.lerp(h, after, self.ramp.type(h.dtype))
 
     def _checked(self, h: object) -> Tensor:
         if not isinstance(h, Tensor) or not h.is_floating_point() or h.dim() < 2:

@@ -37,7 +37,7 @@ PLANS: dict[str, Plan] = {
         find_task("dip"),
         SMALL_DIP | {"network": {"width": 6, "scales": 3, "input_channels": 8}},
         settings={"up0": L0(keep=0.25), "down1": L0Inf(k=2), "code": L1(weight=0.01)},
-        extras={"lr": 0.02},
+        extras={"lr": 0.02, "ramp": 0.7},
         evaluate_at=(2, 3, 6),
     ),
     "gan": make_plan(
@@ -46,7 +46,7 @@ PLANS: dict[str, Plan] = {
         | {"discriminator_steps": 2, "loss": "hinge", "limit": 0.5}
         | {"augment": ["color", "translation", "cutout"]},
         settings={"h0": L0Inf(k=2), "h1": L0(keep=0.25), "code": L1(weight=0.01)},
-        extras={"generator_lr": 0.001},
+        extras={"generator_lr": 0.001, "ramp": 0.7},
         evaluate_at=(2, 3, 6),
     ),
 }
