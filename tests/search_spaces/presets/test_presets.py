@@ -11,13 +11,9 @@ from trainers.settings import Mistake
 
 def test_the_presets_are_listed() -> None:
     assert preset_names() == [
-        "dip-denoise",
-        "dip-denoise-full",
-        "dip-noisy-photo",
-        "gan-cifar10",
-        "gan-digits",
-        "gan-fashion",
-    ]
+        "dip-denoise", "dip-denoise-full", "dip-noisy-photo", "gan-cifar10", "gan-cifar10-low-data",
+        "gan-digits", "gan-digits-low-data", "gan-fashion",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", preset_names())
