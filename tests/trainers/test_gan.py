@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from trainings import bits, plain, small_gan
 
@@ -200,6 +201,19 @@ def test_missing_weights_are_said_before_pictures_are_read(
     plan = small_gan(options={"data": str(tmp_path / "nowhere"), "objective": "fid"})
     with pytest.raises(Mistake, match="fid needs the Inception weights, but they are not at"):
         gan.prepare(plan)
+
+
+def test_pictures_of_classes_need_data_with_labels_and_that_is_said_before_the_first_trial(
+    tmp_path: Path,
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    for i, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    options: dict[str, Any] = {"data": str(tmp_path), "network": {"kind": "sngan", "blocks": 2}}
+    gan.prepare(small_gan(options=options))
+    options["network"]["kind"] = "cgan"
+    with pytest.raises(Mistake, match=r"kind is 'cgan', .* these pictures have no labels: take data with"):
+        gan.prepare(small_gan(options=options))
 
 
 # --- on a GPU --------------------------------------------------------------------------------------

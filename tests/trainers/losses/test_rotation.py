@@ -24,7 +24,7 @@ def told(loss: Rotation, network: Discriminator, x: Tensor) -> float:
             for _ in range(turns):
                 turned = turned.transpose(2, 3).flip(2)  # 90 degrees against the clock
             p = loss.head(network.features(turned)).softmax(1)
-            logs.append(float(-p[0, turns].log()))
+            logs.append(-p[0, turns].log().item())
     return sum(logs) / len(logs)
 
 
@@ -37,9 +37,9 @@ def test_it_is_hinge_plus_what_the_head_says_of_turned_pictures(kind: str) -> No
     value = loss.discriminator(discriminator, real, fake, drawn(0))
     plain = hinge.discriminator(discriminator, real, fake, drawn(0))
     assert value.shape == ()
-    assert float(value - plain) == pytest.approx(told(loss, discriminator, real.images), rel=1e-9)
+    assert (value - plain).item() == pytest.approx(told(loss, discriminator, real.images), rel=1e-9)
     value, plain = (one.generator(discriminator, fake, drawn(0)) for one in (loss, hinge))
-    assert float(value - plain) == pytest.approx(0.2 * told(loss, discriminator, fake.images), rel=1e-9)
+    assert (value - plain).item() == pytest.approx(0.2 * told(loss, discriminator, fake.images), rel=1e-9)
 
 
 def test_a_head_that_knows_nothing_costs_log_four() -> None:
@@ -50,7 +50,7 @@ def test_a_head_that_knows_nothing_costs_log_four() -> None:
             parameter.zero_()
     real, fake = (Batch(images(count=2, seed=seed), labels(2)) for seed in (1, 2))  # fewer than a quarter
     values = [one.discriminator(discriminator, real, fake, drawn(0)) for one in (loss, hinge)]
-    assert float(values[0] - values[1]) == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)
+    assert (values[0] - values[1]).item() == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)
 
 
 def test_what_it_owns_is_drawn_from_the_generator_and_saved_with_it() -> None:
