@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from trainers import images
@@ -124,7 +125,8 @@ class DipOptions(Frozen):
         default=None,
         ge=16,
         le=4096,
-        description="centre square resized to so many pixels; null: the whole picture",
+        description="the centre square resized to so many pixels, of a degraded picture its centre's pixels "
+        "as they are; null: the whole picture",
     )
     grey: bool = Field(default=False, description="turn a colour picture grey; grey ones stay grey")
     degradation: AnyDegradation = Field(default=Gaussian(), description="what is undone")
@@ -185,6 +187,11 @@ class DipOptions(Frozen):
                 f"plan.degradation.kind is {degradation.kind}, which draws what is done to a clean picture, "
                 "but plan.image_is says that the picture is degraded already: take inpainting with its mask"
             )
+        if self.objective == SURE and self.early_stopping:
+            raise Mistake(
+                "plan.objective is sure, which asks how the restored picture follows the observed one, and "
+                "with plan.early_stopping it jumps: leave early_stopping out, or take held_out"
+            )
         if self.objective == SURE and not degradation.KNOWN_SD:
             able = ", ".join(kind for kind, one in KINDS.items() if one.KNOWN_SD)
             raise Mistake(
@@ -197,7 +204,8 @@ class DipOptions(Frozen):
 def sites(plan: Plan) -> dict[str, tuple[int, int, int]]:
     """The sites of the plan's network with their (C, H, W), for its picture."""
     options = DipOptions.model_validate(plan.options)
-    return options.network.sites(*restored_sides(options, *_sides(options.image, options.size)))
+    sides = _sides(options.image, options.size, options.image_is == "clean")
+    return options.network.sites(*restored_sides(options, *sides))
 
 
 def restored_sides(options: DipOptions, height: int, width: int) -> tuple[int, int]:
@@ -209,16 +217,17 @@ def restored_sides(options: DipOptions, height: int, width: int) -> tuple[int, i
 
 
 @lru_cache(maxsize=64)
-def _sides(image: str, size: int | None) -> tuple[int, int]:
+def _sides(image: str, size: int | None, resized: bool) -> tuple[int, int]:
     """Cached, because a search asks once a proposal, and a picture takes time to read."""
-    height, width, _ = images.load(image, size=size, grey=True).shape
+    height, width, _ = images.load(image, size=size, grey=True, resized=resized).shape
     return height, width
 
 
 def read(options: DipOptions) -> tuple[list[images.Picture], dict[str, str]]:
     """The pictures, each H×W×C in [0, 1], and the SHA-256 of all that was read, which a study keeps."""
     names = (options.image, *options.more_images)
-    pictures = [images.load(name, size=options.size, grey=options.grey) for name in names]
+    resized = options.image_is == "clean"
+    pictures = [images.load(name, size=options.size, grey=options.grey, resized=resized) for name in names]
     found = {
         _kept_as(number): images.fingerprint(picture) for number, picture in enumerate(pictures, start=1)
     }
@@ -259,20 +268,36 @@ def prepare(plan: Plan) -> dict[str, str]:
     A Mistake where the degradation, or a network of the user's own, does not suit the picture.
     """
     options = DipOptions.model_validate(plan.options)
+    if options.early_stopping and options.early_stopping.window > plan.steps:
+        raise Mistake(
+            f"plan.early_stopping.window is {options.early_stopping.window}, but a training has "
+            f"{plan.steps} steps, so none would ever be kept: take a smaller window, or more steps"
+        )
     pictures, found = read(options)
-    sides = restored_sides(options, *pictures[0].shape[:2])
+    _check(options, pictures)
     if isinstance(options.network, OwnPrior):
         from trainers.networks.build import check_restorer  # torch, and what the user's module imports
 
+        sides = restored_sides(options, *pictures[0].shape[:2])
         height, width = (options.network.padded(side) for side in sides)
         found["network"] = check_restorer(options.network, (pictures[0].shape[2], height, width))
     if options.unseen_images:
-        _, unseen = read(DipOptions.model_validate(confirmation(plan).options))
+        confirmed = DipOptions.model_validate(confirmation(plan).options)
+        others, unseen = read(confirmed)
+        _check(confirmed, others)
         found |= {
             f"unseen-{number}": unseen[_kept_as(number)]
             for number in range(1, 1 + len(options.unseen_images))
         }
     return found
+
+
+def _check(options: DipOptions, pictures: list[images.Picture]) -> None:
+    """Refuse what can be seen in the pictures alone, before the first of many trials meets it."""
+    from trainers.dip_subject import subject  # which imports this file
+
+    for picture in pictures:
+        subject(options, picture, data=np.random.SeedSequence(0), evaluation=np.random.SeedSequence(0))
 
 
 def measured(plan: Plan) -> str:

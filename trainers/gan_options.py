@@ -201,6 +201,8 @@ class GanOptions(Frozen):
                 f"plan.also is {list(self.also)}, and the objective is {self.objective}, "
                 "but each distance is measured once: keep one of them"
             )
+        if len(set(self.augment)) < len(self.augment):
+            raise Mistake(f"plan.augment is {list(self.augment)}, but each is done once: keep one of them")
         if isinstance(self.limit, int) and self.limit < self.batch:
             raise Mistake(
                 f"plan.limit is {self.limit}, but a batch has {self.batch} pictures: "

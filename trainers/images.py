@@ -43,11 +43,14 @@ PHOTOGRAPHS: dict[str, str] = {
 }
 
 
-def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[np.float32]:
+def load(
+    image: str, *, size: int | None = None, grey: bool = False, resized: bool = True
+) -> NDArray[np.float32]:
     """A photograph by name or a picture file, as H×W×C in [0, 1]; C is 1 for a grey picture, else 3.
 
-    size: the centre square, resized to size×size with antialiasing; None: the whole picture. grey: turn a
-    colour picture grey (ITU-R 601 luma). Orientation tags are obeyed, transparency lies on white, of several
+    size: the centre square, resized to size×size with antialiasing; None: the whole picture. resized: False
+    takes the centre's size×size pixels as they are, since resizing averages noise away. grey: turn a colour
+    picture grey (ITU-R 601 luma). Orientation tags are obeyed, transparency lies on white, of several
     frames the first is taken. A Mistake says what is wrong with a picture that is not one.
 
     >>> load("astronaut", size=96).shape
@@ -63,7 +66,20 @@ def load(image: str, *, size: int | None = None, grey: bool = False) -> NDArray[
         )
     if grey:
         pixels = greyed(pixels)
-    return pixels if size is None else square(pixels, size)
+    if size is None:
+        return pixels
+    return square(pixels, size) if resized else _centre(image, pixels, size)
+
+
+def _centre(image: str, pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    if size > min(height, width):
+        raise Mistake(
+            f"size is {size}, but image {image!r} has {width}×{height} pixels, and a degraded picture is not "
+            "resized: take a smaller size, or none for the whole picture"
+        )
+    top, left = (height - size) // 2, (width - size) // 2
+    return pixels[top : top + size, left : left + size]
 
 
 def _read(image: str) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trainers import checkpoint
-from trainers.plan import Plan
+from trainers.plan import Plan, places
 from trainers.settings import Mistake
 
 Metrics = dict[str, float]
@@ -202,11 +202,8 @@ def _continued(
 def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -> None:
     theirs = _flat({"seed": saved["seed"], "plan": _with_new_keys(json.loads(saved["plan"]), plan)})
     mine = _flat({"seed": seed, "plan": json.loads(plan.identity())})
-    # An earlier version has written fewer options: what it left out was at its default.
-    defaults = plan.model_copy(update={"options": type(plan.options).model_construct()})
-    before = _flat({"plan": {"options": json.loads(defaults.identity())["options"]}})
     for key in sorted(theirs.keys() | mine.keys(), reverse=True):  # the seed first
-        if theirs.get(key, before.get(key) if key in mine else None) != mine.get(key):
+        if theirs.get(key) != mine.get(key):
             raise Mistake(
                 f"the checkpoint in {folder} belongs to another training ({key} is "
                 f"{theirs.get(key)} there and {mine.get(key)} here): take another folder, or "
@@ -216,8 +213,9 @@ def _check_owner(saved: dict[str, Any], plan: Plan, seed: int, folder: object) -
 
 def _with_new_keys(saved: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """A saved plan's identity with the options that were added to the task since, at their defaults."""
+    kept = {name: getattr(plan.options, name) for name in places(type(plan.options))}  # no part of it
     try:
-        options = type(plan.options).model_validate(saved["options"])
+        options = type(plan.options).model_validate({**saved["options"], **kept})
     except ValidationError:  # of another task: told apart by what it says
         return saved
     now: dict[str, Any] = json.loads(plan.model_copy(update={"options": options}).identity())

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainers.settings import Mistake, Regularizer
-from trainers.tasks import ORACLES, find_task, scope_of
+from trainers.tasks import ORACLES, direction_of, find_task, scope_of
 from tuner.confirm import Confirmation, Pair, compare
 from tuner.standing import identity, identity_of, leaders
 from tuner.states import COMPLETE, FAILED, PRUNED
@@ -85,7 +85,7 @@ def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation
         return compare(
             pairs,
             metric=metric,
-            direction=spec.direction(),
+            direction=direction_of(find_task(spec.task), metric),
             steps=spec.evaluate_at(),
             scope=scope_of(find_task(spec.task), spec.plan_with({}, {})),
             oracle=metric in ORACLES,

@@ -1,6 +1,7 @@
 """What is held out, what SURE is nudged by, and which metrics a picture can have."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 from PIL import Image
 from trainings import small_dip
 
+from trainers import images
 from trainers.dip import DipTraining, Restoration
-from trainers.dip_options import DipOptions
+from trainers.dip_options import DipOptions, read
 from trainers.images import as_bytes
 from trainers.psnr import held_out_error, sure
 from trainers.settings import Mistake
-from trainers.tasks import companions_of, find_task, make_plan, measured_of, metric_of
+from trainers.tasks import companions_of, find_task, make_plan, measured_of, metric_of, prepared_of
 
 DIP = find_task("dip")
 
@@ -138,6 +140,7 @@ def test_an_estimated_sigma_is_the_pictures_own(tmp_path: Any) -> None:
     ({"image_is": "degraded", "objective": "ssim"}, "plan.objective is ssim, which compares with the clean"),
     ({"objective": "sure", "degradation": "poisson"},
      "plan.objective is sure, which needs white noise .* is poisson: take held_out, or one of gaussian"),
+    ({"objective": "sure", "early_stopping": {"window": 3}}, "plan.objective is sure, .* it jumps: leave"),
     ({"image_is": "noisy"}, "plan.image_is is 'noisy', but it must be 'clean' or 'degraded'"),
 ])  # fmt: skip
 def test_an_objective_that_the_data_cannot_give_is_refused(given: dict[str, Any], told: str) -> None:
@@ -181,3 +184,32 @@ def test_missing_pixels_are_shown_black_and_small_pictures_large() -> None:
     small.step()
     strip = small.evaluate()[1]["comparison"]
     assert np.array_equal(strip[:, :20], as_bytes(small.subject.observed.values).repeat(4, 0).repeat(4, 1))
+
+
+def test_a_degraded_picture_keeps_its_noise_whatever_the_size(tmp_path: Path) -> None:
+    path = tmp_path / "noise.png"
+    Image.effect_noise((128, 96), 60).save(path)
+    options = DipOptions.model_validate({"image": str(path), "image_is": "degraded", "size": 64})
+    (picture,), _ = read(options)
+    whole = images.load(str(path))
+    assert np.array_equal(picture, whole[16:80, 32:96])
+    assert picture.std() == pytest.approx(whole.std(), rel=0.05)
+    (resized,), _ = read(options.model_copy(update={"image_is": "clean"}))
+    assert resized.std() < 0.8 * whole.std()
+    with pytest.raises(Mistake, match=r"size is 97, but image .* has 128×96 pixels, and a degraded picture"):
+        read(options.model_copy(update={"size": 97}))
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"degradation": {"kind": "missing_pixels", "missing": 0.999}, "objective": "held_out"}, "only 1 pixels"),
+    ({"unseen_images": ["FLAT"], "size": 32, "image_is": "degraded", "objective": "sure",
+      "degradation": {"sigma": "estimate"}}, "sigma is estimated as"),
+    ({"early_stopping": {"window": 5}}, "window is 5, but a training has 4 steps"),
+])  # fmt: skip
+def test_what_the_pictures_alone_show_is_refused_before_the_first_trial(
+    options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    Image.new("L", (40, 40), 100).save(tmp_path / "FLAT.png")
+    flat = [str(tmp_path / "FLAT.png") if one == "FLAT" else one for one in options.get("unseen_images", ())]
+    with pytest.raises(Mistake, match=sentence):
+        prepared_of(find_task("dip"), small_dip(options=options | ({"unseen_images": flat} if flat else {})))

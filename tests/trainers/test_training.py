@@ -4,7 +4,7 @@ import copy
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from trainings import SMALL_DIP, Dies, plain, small_dip
 
 from trainers import checkpoint, training
+from trainers.plan import Frozen, Plan
 from trainers.settings import L0, Mistake
 from trainers.training import Training, adam, find_device, run, streams
 
@@ -211,6 +212,19 @@ def test_a_checkpoint_from_before_a_key_was_added_goes_on_where_the_key_has_its_
     other = small_dip(evaluate_at=(2, 4), options=changed)
     with pytest.raises(Mistake, match=rf"plan\.options\.{key} is "):
         next(run(Counts(), plan=other, seed=0, folder=tmp_path))
+
+
+def test_where_things_lie_is_no_part_of_what_a_checkpoint_belongs_to_not_even_a_key_without_default(
+    tmp_path: Path,
+) -> None:
+    class Placed(Frozen):
+        PLACES: ClassVar[tuple[str, ...]] = ("root",)
+        root: str
+        lr: float = 0.1
+
+    here, there = (Plan(task="mine", options=Placed(root=root), evaluate_at=(2, 4)) for root in ("/a", "/b"))
+    first = list(run(Counts(), plan=here, seed=0, folder=tmp_path))
+    assert [plain(e) for e in run(Counts(), plan=there, seed=0, folder=tmp_path)] == [plain(first[-1])]
 
 
 def test_the_streams_of_a_seed_are_independent_and_repeat() -> None:
