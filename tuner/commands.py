@@ -167,9 +167,10 @@ def confirm(session: Session, name: str, top: int, seeds: int, address: str | No
     session.goes_on_with("confirm", study.name, "--top", str(top), "--seeds", str(seeds))
     with Progress(confirming=True) as progress:
         confirmations = study.confirm(top, seeds, address=address, progress=progress)
+    measured = study.spec.measured("confirmation")
     for one in confirmations:
         row = study.record.row("proposal", one.proposal)
-        print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras), study.spec.measured())}")
+        print(f"\n{confirmation_text(one, settings_text(row.settings, row.extras), measured)}")
     _tell_lag(session, study)
     if any(row.state == RUNNING for row in study.record.rows("confirmation")):
         raise KeyboardInterrupt

@@ -144,7 +144,7 @@ def settings_file_of(
             "seed": row.seed,
             "data": _data_of(plan, find_task(spec.task).data),
             "oracle": spec.metric() in ORACLES,
-            "measured": spec.measured() or None,
+            "measured": spec.measured(row.role) or None,
             "versions": _versions(),
             "commit": _commit(),
         },

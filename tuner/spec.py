@@ -169,9 +169,9 @@ class StudySpec(Frozen):
         """`minimize` or `maximize`."""
         return direction_of(find_task(self.task), self.metric())
 
-    def measured(self) -> str:
-        """How that is measured, in one clause; empty where the task does not say."""
-        return measured_of(find_task(self.task), self.plan_with({}, {}))
+    def measured(self, role: str = "") -> str:
+        """How that is measured in trials of a role, in one clause; empty where the task does not say."""
+        return measured_of(find_task(self.task), self.plan_with({}, {}, role=role))
 
     def companions(self) -> tuple[str, ...]:
         """The metrics that are shown beside it."""

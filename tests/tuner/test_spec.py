@@ -315,3 +315,10 @@ def test_a_key_that_is_no_word_is_quoted() -> None:
     with pytest.raises(Mistake, match=r"^'pl\\nan' is not a known key; did you mean plan") as told:
         load_spec({"name": "x", "pl\nan": {}})
     assert "\n" not in str(told.value)
+
+
+def test_how_a_confirmation_on_unseen_pictures_is_measured_is_said_of_those() -> None:
+    plan = {"size": 32, "more_images": ["coffee"], "unseen_images": ["chelsea"]}
+    spec = load_spec({"name": "x", "plan": plan})
+    assert spec.measured().endswith("; the mean over 2 pictures")
+    assert "pictures" not in spec.measured("confirmation")
