@@ -37,7 +37,13 @@ def test_a_family_learns_by_the_loss_that_it_was_published_with(kind: str) -> No
     assert fallen(80, network=made(blocks=1, **sizes)) < 0.5
 
 
-@pytest.mark.parametrize("loss", [one for one in LOSSES if one not in {made.LOSS for made in PAIRS.values()}])
+OTHERS = [one for one in LOSSES if one not in {made.LOSS for made in PAIRS.values()}]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(one, marks=pytest.mark.slow if one.startswith("wasserstein") else ()) for one in OTHERS],
+)
 def test_so_does_a_network_by_each_other_loss(loss: str) -> None:
     steps = 2 if loss.startswith("wasserstein") else 1  # a critic has to be ahead
     rates = {"generator_lr": 2e-3, "discriminator_lr": 1e-3}

@@ -216,7 +216,9 @@ def test_options_may_be_a_model() -> None:
 
 
 def test_extras_are_the_options_with_a_fraction_and_keep_their_ranges() -> None:
-    assert extras_of(make_plan(DIP, SMALL, evaluate_at=(1,)).options) == ["lr", "input_noise", "average"]
+    assert extras_of(make_plan(DIP, SMALL, evaluate_at=(1,)).options) == [
+        "lr", "input_noise", "average", "ramp",
+    ]  # fmt: skip
     assert make_plan(own(), {}, extras={"lr": 0.3}, evaluate_at=(1,)).value("lr") == 0.3
     for task, extras, told in [
         (DIP, {"size": 96.0}, "extras.size is not an option of task dip .* lr, input_noise, average"),

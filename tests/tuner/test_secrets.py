@@ -121,6 +121,7 @@ def searched(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and b"SECRET" in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_study_whose_trainings_tell_them_all_keeps_none(tmp_path: Path, shell: Shell) -> None:
     """In a process and with a Ray of its own; what it prints, and all that it leaves below ROOT."""
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))

@@ -67,6 +67,7 @@ def test_a_trial_that_began_on_another_device_is_not_taken_to_this_one(tmp_path:
         open_study("study", root=tmp_path).resume(resources=Resources(gpu=1))
 
 
+@pytest.mark.slow
 def test_a_storage_is_shared_and_only_the_studys_own_folder_is_deleted(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -167,6 +168,7 @@ def sharing(folder: Path, **changes: Any) -> dict[str, Any]:
     return spec(task="sharing:TASK", plan={"text": str(folder / "text.txt")}, **changes)
 
 
+@pytest.mark.slow
 def test_what_trials_share_is_made_once_kept_and_brought(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,4 +146,6 @@ def test_a_degraded_picture_is_restored_without_a_clean_one(kind: str, options: 
     assert metrics["held_out"] > 0
     assert pictures["restored"].shape == (height, width, 3)
     assert pictures["comparison"].shape == (height, 2 * width, 3)
-    assert np.array_equal(training.restorations[0].subject.observed.values, load("astronaut", size=20))
+    assert np.array_equal(
+        training.restorations[0].subject.observed.values, load("astronaut", size=20, resized=False)
+    )
