@@ -294,7 +294,11 @@ def test_an_autoscaler_starts_workers_from_none(tmp_path: Path) -> None:
         refused = Driver(tmp_path / "large", raylets, large, None)
         said = refused.end()
         assert refused.status == 2 and "asks for 3 CPUs and 0 GPUs and the largest node has 1 and 0" in said
-        driver = Driver(tmp_path / "small", raylets, spec("small"), None)
+        unshared = Driver(tmp_path / "unshared", raylets, spec("unshared"), None)
+        said = unshared.end()
+        assert unshared.status == 2 and "no node that could hold a trial is there yet to try" in said
+        small = spec("small") | {"storage": str(tmp_path / "trials")}
+        driver = Driver(tmp_path / "small", raylets, small, None)
         said = driver.end()
         assert driver.status == 0, said
         assert {row.state for row in driver.rows()} <= {"COMPLETE", "PRUNED"}
