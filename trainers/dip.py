@@ -89,7 +89,7 @@ class Restoration:
         metrics: Metrics = self.subject.metrics(
             restored,
             self.fit.raw(),
-            predicted=self.fit.predicted(),
+            predicted=None if self.subject.held is None else self.fit.predicted(),
             nudged=self.fits[1].restored() if self.subject.nudge else None,
         )
         metrics |= {LOSS: float(self.fit.loss)}

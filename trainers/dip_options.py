@@ -1,6 +1,5 @@
 """The keys of task `dip`: which picture, what was done to it, which network undoes it. No torch."""
 
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ from trainers import images
 from trainers.degradations.gaussian import ESTIMATE, Gaussian
 from trainers.degradations.known import KINDS, AnyDegradation
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
-from trainers.plan import Frozen, Plan
+from trainers.plan import Frozen, Plan, RampFraction
 from trainers.psnr import HELD_OUT, ORACLE, ORACLES, PSNR, SURE
 from trainers.settings import Mistake
 
@@ -96,13 +95,7 @@ class EarlyStopping(Frozen):
     patience: int = Field(default=1000, ge=1, description="steps without a lower one that end it")
 
 
-def _absolute(image: str) -> str:
-    """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
-    path = os.path.abspath(os.path.expanduser(image))
-    return path if os.path.isfile(path) else image
-
-
-ImageName = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+ImageName = Annotated[str, Field(min_length=1), AfterValidator(images.absolute)]
 
 
 class DipOptions(Frozen):
@@ -138,12 +131,7 @@ class DipOptions(Frozen):
     lr: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     input_noise: float = Field(default=1 / 30, ge=0, description="sd of the noise added to the input")
     average: float = Field(default=0.99, ge=0, lt=1, description="decay of the averaged output")
-    ramp: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="the first fraction of the training, in which regularizers grow to full strength",
-    )
+    ramp: RampFraction = 0.0
     early_stopping: EarlyStopping | None = Field(
         default=None,
         description="{window: 100, patience: 1000} keeps the one where outputs vary least; null: the last",

@@ -51,20 +51,20 @@ class Subject:
     nudge: Nudge | None = None
 
     def metrics(
-        self, restored: Picture, raw: Picture, *, predicted: Picture, nudged: Picture | None
+        self, restored: Picture, raw: Picture, *, predicted: Picture | None, nudged: Picture | None
     ) -> dict[str, float]:
         """How good a restoration is, by all that the subject has to compare it with.
 
         Args:
             restored, raw: the averaged output and the last one, H×W×C.
-            predicted: A of the averaged output, h×w×C.
+            predicted: A of the averaged output, h×w×C, where pixels are held out.
             nudged: the averaged output of the training on the nudged observation, where there is one.
         """
         found: dict[str, float] = {}
         if self.clean is not None:
             found |= {PSNR: psnr(restored, self.clean), PSNR_RAW: psnr(raw, self.clean)}
             found |= {SSIM: ssim(restored, self.clean)}
-        if self.held is not None:
+        if self.held is not None and predicted is not None:
             found |= {HELD_OUT: held_out_error(predicted, self.observed.values, self.held)}
         if self.nudge is not None and nudged is not None:
             nudge, values = self.nudge, self.observed.values

@@ -18,7 +18,7 @@ from pydantic import (
 from trainers.losses.names import LOSSES
 from trainers.own_options import OWN, OwnModule, OwnNetwork, from_name, kind_of
 from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
-from trainers.plan import Frozen, Plan
+from trainers.plan import Frozen, Plan, RampFraction
 from trainers.settings import Mistake
 
 if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
@@ -159,12 +159,7 @@ class GanOptions(Frozen):
         default="linear", description="of both rates, to 0 at the last step"
     )
     discriminator_steps: int = Field(default=5, ge=1, description="before each step of the generator")
-    ramp: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="the first fraction of the training, in which regularizers grow to full strength",
-    )
+    ramp: RampFraction = 0.0
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the averaged generator that is scored; 0: no average"
     )

@@ -68,18 +68,21 @@ def load(
         pixels = greyed(pixels)
     if size is None:
         return pixels
-    return square(pixels, size) if resized else _centre(image, pixels, size)
-
-
-def _centre(image: str, pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    if resized:
+        return square(pixels, size)
     height, width = pixels.shape[:2]
     if size > min(height, width):
         raise Mistake(
             f"size is {size}, but image {image!r} has {width}×{height} pixels, and a degraded picture is not "
             "resized: take a smaller size, or none for the whole picture"
         )
-    top, left = (height - size) // 2, (width - size) // 2
-    return pixels[top : top + size, left : left + size]
+    return _centre(pixels, size)
+
+
+def absolute(image: str) -> str:
+    """A file is meant relative to where the user stands; workers and a later `resume` stand elsewhere."""
+    path = os.path.abspath(os.path.expanduser(image))
+    return path if os.path.isfile(path) else image
 
 
 def _read(image: str) -> NDArray[np.float32]:
@@ -154,13 +157,17 @@ def square(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     The filter is a triangle as wide as the factor asks; in floats, since 8 bits would round.
     """
     side = min(pixels.shape[:2])
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    pixels = pixels[top : top + side, left : left + side]
+    pixels = _centre(pixels, side)
     if side == size:
         return pixels
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0))
     small = [channel.resize((size, size), Image.Resampling.BILINEAR) for channel in channels]
     return np.stack([np.asarray(channel, np.float32) for channel in small], axis=2)
+
+
+def _centre(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
 
 
 def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -79,6 +79,17 @@ Prepared = Annotated[dict[str, str], AfterValidator(checked_prepared)]
 _NAME, _SHA256 = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"), re.compile(r"[0-9a-f]{64}")
 
 
+# An option of every task that regularizes; `trainers/ramp.py` is the schedule.
+RampFraction = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="the first fraction of the training, in which regularizers grow to full strength",
+    ),
+]
+
+
 class Plan(Frozen):
     """One training, frozen; `trainers.tasks.make_plan` is the door that checks it against its task.
 

@@ -55,7 +55,41 @@ class Projection(Regularizer):
 
 
 @dataclass(frozen=True)
-class L1(Penalty):
+class _Weighted:
+    """The number of penalties: λ."""
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        rule = "a finite number of at least 0, for example weight=0.01"
+        object.__setattr__(self, "weight", number("weight", self.weight, rule, lambda found: found >= 0))
+
+
+@dataclass(frozen=True)
+class _Fraction:
+    """The number of projections that keep so many of all: ρ."""
+
+    keep: float
+
+    def __post_init__(self) -> None:
+        rule = "a number above 0 and up to 1 (the fraction that stays), for example keep=0.2"
+        object.__setattr__(self, "keep", number("keep", self.keep, rule, lambda found: 0 < found <= 1))
+
+
+@dataclass(frozen=True)
+class _Threshold:
+    """The number of projections that look at each entry alone: τ."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        rule = "a finite number of at least 0, for example threshold=0.1"
+        object.__setattr__(
+            self, "threshold", number("threshold", self.threshold, rule, lambda found: found >= 0)
+        )
+
+
+class L1(_Weighted, Penalty):
     """λ · mean|h|, the penalty of Ganz & Elad (arXiv 2104.00464).
 
     `weight` is λ, a finite number of at least 0. Anything else raises `Mistake`.
@@ -65,18 +99,13 @@ class L1(Penalty):
     tensor(0.5000)
     """
 
-    weight: float
     kind: ClassVar[str] = "l1"
-
-    def __post_init__(self) -> None:
-        _check_weight(self)
 
     def cost(self, h: "Tensor") -> "Tensor":
         return self.weight * _mean(h.abs())
 
 
-@dataclass(frozen=True)
-class GroupLasso(Penalty):
+class GroupLasso(_Weighted, Penalty):
     """λ · mean over samples and channels of √(mean over positions of h²): the L2,1 norm (arXiv 1608.03665).
 
     A group is a channel's map in one sample, so whole channels go out. Where there is one position it is L1.
@@ -87,19 +116,14 @@ class GroupLasso(Penalty):
     tensor(1.5000)
     """
 
-    weight: float
     kind: ClassVar[str] = "group_lasso"
-
-    def __post_init__(self) -> None:
-        _check_weight(self)
 
     def cost(self, h: "Tensor") -> "Tensor":
         maps = h.reshape(*h.shape[:2], -1)
         return self.weight * _mean(_norm(maps, 2) / math.sqrt(maps.shape[2]))
 
 
-@dataclass(frozen=True)
-class Hoyer(Penalty):
+class Hoyer(_Weighted, Penalty):
     """λ · mean over samples of ‖h‖₁ / (√n · ‖h‖₂), n = C·H·W: Hoyer's ratio (JMLR 5, 2004; arXiv 1908.09979).
 
     From 1/√n for a single non-zero to 1 for equal magnitudes, whatever the scale of h, so that a
@@ -111,11 +135,7 @@ class Hoyer(Penalty):
     tensor(0.7500)
     """
 
-    weight: float
     kind: ClassVar[str] = "hoyer"
-
-    def __post_init__(self) -> None:
-        _check_weight(self)
 
     def cost(self, h: "Tensor") -> "Tensor":
         flat = h.flatten(1)
@@ -123,8 +143,7 @@ class Hoyer(Penalty):
         return self.weight * _mean(sizes / norm.masked_fill(norm == 0, 1))
 
 
-@dataclass(frozen=True)
-class L0(Projection):
+class L0(_Fraction, Projection):
     """Keeps in each sample the k = max(1, round(ρ · C · H · W)) entries of largest |h| (arXiv 2104.00464).
 
     Among equal magnitudes the lower flat index over (C, H, W) stays; gradients flow through what stays alone.
@@ -137,11 +156,7 @@ class L0(Projection):
     1024
     """
 
-    keep: float
     kind: ClassVar[str] = "l0"
-
-    def __post_init__(self) -> None:
-        _check_keep(self)
 
     @staticmethod
     def out_of(shape: Sequence[int]) -> int | None:
@@ -184,8 +199,7 @@ class L0Inf(Projection):
         return h if self.k >= h.shape[1] else h * _largest(h.detach().abs(), self.k, dim=1)
 
 
-@dataclass(frozen=True)
-class SpatialTopK(Projection):
+class SpatialTopK(_Fraction, Projection):
     """Keeps in each channel of a sample the k = max(1, round(ρ · H · W)) largest |h| (arXiv 1409.2752).
 
     The reference keeps a single one a channel. Among equal magnitudes the lower flat position stays;
@@ -196,11 +210,7 @@ class SpatialTopK(Projection):
     [[[0.0, -2.0], [4.0, 0.0]]]
     """
 
-    keep: float
     kind: ClassVar[str] = "spatial_topk"
-
-    def __post_init__(self) -> None:
-        _check_keep(self)
 
     @staticmethod
     def out_of(shape: Sequence[int]) -> int | None:
@@ -213,8 +223,7 @@ class SpatialTopK(Projection):
         return h if k >= maps.shape[2] else h * _largest(maps.abs(), k, dim=2).reshape(h.shape)
 
 
-@dataclass(frozen=True)
-class SoftThreshold(Projection):
+class SoftThreshold(_Threshold, Projection):
     """sign(h) · max(|h| - τ, 0), the proximal map of τ‖h‖₁ as a layer (Daubechies et al. 2004, math/0307152).
 
     `threshold` is τ, a finite number of at least 0. Anything else raises `Mistake`.
@@ -224,18 +233,13 @@ class SoftThreshold(Projection):
     [[-2.0, 0.0, 0.0, 1.0]]
     """
 
-    threshold: float
     kind: ClassVar[str] = "soft_threshold"
-
-    def __post_init__(self) -> None:
-        _check_threshold(self)
 
     def project(self, h: "Tensor") -> "Tensor":
         return h - h.clamp(-self.threshold, self.threshold) if self.threshold else h
 
 
-@dataclass(frozen=True)
-class HardThreshold(Projection):
+class HardThreshold(_Threshold, Projection):
     """h where |h| > τ, else 0: the proximal map of τ²/2 · ‖h‖₀ (Blumensath & Davies 2008, arXiv 0805.0510).
 
     Gradients flow through what stays alone. `threshold` is τ, a finite number of at least 0. Anything else
@@ -246,11 +250,7 @@ class HardThreshold(Projection):
     [[-3.0, 0.0, 0.0, 2.0]]
     """
 
-    threshold: float
     kind: ClassVar[str] = "hard_threshold"
-
-    def __post_init__(self) -> None:
-        _check_threshold(self)
 
     def project(self, h: "Tensor") -> "Tensor":
         return h * (h.detach().abs() > self.threshold) if self.threshold else h
@@ -303,21 +303,6 @@ def shown(value: object) -> str:
         return " ".join(reprlib.repr(value).split())
     except Exception:  # a repr that fails (an integer of 5000 digits, say) must not hide the mistake itself
         return f"a {type(value).__name__} that cannot be shown"
-
-
-def _check_weight(one: L1 | GroupLasso | Hoyer) -> None:
-    rule = "a finite number of at least 0, for example weight=0.01"
-    object.__setattr__(one, "weight", number("weight", one.weight, rule, lambda found: found >= 0))
-
-
-def _check_keep(one: L0 | SpatialTopK) -> None:
-    rule = "a number above 0 and up to 1 (the fraction that stays), for example keep=0.2"
-    object.__setattr__(one, "keep", number("keep", one.keep, rule, lambda found: 0 < found <= 1))
-
-
-def _check_threshold(one: SoftThreshold | HardThreshold) -> None:
-    rule = "a finite number of at least 0, for example threshold=0.1"
-    object.__setattr__(one, "threshold", number("threshold", one.threshold, rule, lambda found: found >= 0))
 
 
 def _mean(values: "Tensor") -> "Tensor":

@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PACKAGE = (
-    "regularizers.py",
-    "settings.py",
-    "sparsity.py",
-)  # of trainers/; they import torch and each other alone
+# Of trainers/; they import torch and each other alone.
+PACKAGE = ("regularizers.py", "settings.py", "sparsity.py")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 

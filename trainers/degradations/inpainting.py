@@ -1,10 +1,9 @@
 """A picture with holes where a file says so."""
 
-import os
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from trainers import images
 from trainers.degradations.degradation import Degradation, Observation, Picture, Seen
@@ -15,18 +14,11 @@ class Inpainting(Degradation):
     """Pixels that are missing where a mask is dark, as in Deep Image Prior's reference (arXiv 1711.10925)."""
 
     kind: Literal["inpainting"] = "inpainting"
-    mask: str = Field(
+    mask: Annotated[str, AfterValidator(images.absolute)] = Field(
         min_length=1,
         examples=["mask.png"],
         description="a picture as large as the one that is restored: white where it was seen, black in holes",
     )
-
-    @field_validator("mask")
-    @classmethod
-    def _absolute(cls, mask: str) -> str:
-        """Meant relative to where the user stands, as `image` is."""
-        path = os.path.abspath(os.path.expanduser(mask))
-        return path if os.path.isfile(path) else mask
 
     def degrade(self, clean: Picture, generator: np.random.Generator) -> Observation:
         """The values of the clean picture, seen where the mask is at least half white."""

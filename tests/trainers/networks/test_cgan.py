@@ -1,9 +1,9 @@
 """cGAN-PD against a plain rewriting, class by class, and with what an evaluation does to BatchNorm."""
 
 import pytest
+import residual
 import torch
 from gans import CLASSES, computes_its_definition, labels, latents, normalised, small
-from residual import conv, doubled
 from residual import judged as judged_without_classes
 from torch import Tensor
 from trainings import small_gan
@@ -26,14 +26,7 @@ def of_classes(norm: ConditionalNorm, h: Tensor) -> Tensor:
 
 
 def generated(network: Generator, z: Tensor) -> Tensor:
-    modules = dict(network.named_modules())
-    linear = modules["to_map.0"]
-    h = (z @ linear.weight.T + linear.bias).view(len(z), 4, 2, 2)
-    for site in ("h0", "h1"):
-        inner = doubled(of_classes(modules[f"enter_{site}.0"], h).clamp(min=0))
-        inner = of_classes(modules[f"to_{site}.1"], conv(modules[f"to_{site}.0"], inner)).clamp(min=0)
-        h = conv(modules[f"from_{site}"], inner) + conv(modules[f"shortcut_{site}"], doubled(h))
-    return torch.tanh(conv(network.to_picture, normalised(network.to_code, h).clamp(min=0)))
+    return residual.generated(network, z, of_classes)
 
 
 def judged(network: Discriminator, x: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 import math
 
 import pytest
+import residual
 import torch
 from gans import computes_its_definition, drawn, images, normalised
-from residual import conv, doubled, judged
+from residual import judged
 from torch import Tensor, nn
 
 from trainers.networks.build import build_pair
@@ -17,14 +18,7 @@ SMALL = SnganNetwork(width=4, discriminator_width=5, blocks=2, latent=6)
 
 
 def generated(network: Generator, z: Tensor) -> Tensor:
-    modules = dict(network.named_modules())
-    linear = modules["to_map.0"]
-    h = (z @ linear.weight.T + linear.bias).view(len(z), 4, 2, 2)
-    for site in ("h0", "h1"):
-        inner = doubled(normalised(modules[f"enter_{site}.0"], h).clamp(min=0))
-        inner = normalised(modules[f"to_{site}.1"], conv(modules[f"to_{site}.0"], inner)).clamp(min=0)
-        h = conv(modules[f"from_{site}"], inner) + conv(modules[f"shortcut_{site}"], doubled(h))
-    return torch.tanh(conv(network.to_picture, normalised(network.to_code, h).clamp(min=0)))
+    return residual.generated(network, z, normalised)
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
