@@ -1,6 +1,6 @@
 """The same study on the stock parts: Ray Tune, OptunaSearch, ASHA, MLflowLoggerCallback and Tuner.restore.
 
-    python tests/chaos/stock.py [--times 4] [--faults "driver killed,…"]
+    python tests/chaos/stock.py [--times 2] [--faults "driver killed,…"]
 
 Built as their documentation has it: the sampler's study in SQLite, a checkpoint with each report,
 `max_failures`, and after each fault the same script again, which restores what it finds. Counted as `run.py`
@@ -11,6 +11,7 @@ counts.
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -24,10 +25,11 @@ _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "helpers"), str(_HERE.parents[1])]
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from faults import FAULTS, Arena, NotInjected
+from faults import ENDS_IT, FAULTS, Arena, NotInjected
 from ledger import Ledger, table
 from mlflow import MlflowClient
 from proxy import Proxy
+from small_disk import small_disk
 from studies import Driver, spec
 from tracked import Server
 
@@ -35,7 +37,9 @@ _TRIALS = 6  # the proposals and the baseline of ours
 _MOST_STUDIES = 12  # of a fault
 _MOST_STARTS = 12
 _PATIENCE = 300.0
-_FAULTS = ("driver killed", "worker killed", "MLflow refuses", "MLflow answers 500", "Ctrl-C")
+_HOUR = 3600.0
+_MEGABYTES = 64  # of the disk that it is written on
+_ENDED = "ENDED "
 
 
 def train(config: dict[str, Any]) -> None:
@@ -116,47 +120,64 @@ def drive(folder: Path, tracking: str) -> None:
                 storage_path=str(folder / "tune"),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=8),
-                callbacks=[MLflowLoggerCallback(tracking_uri=tracking, experiment_name=folder.name)],
+                callbacks=[MLflowLoggerCallback(tracking_uri=tracking, experiment_name=folder.parent.name)],
             ),
         )
     results = tuner.fit()
-    ended = sum(one.error is None and one.metrics is not None and "psnr" in one.metrics for one in results)
-    print(f"ENDED {ended} {sum(one.error is not None for one in results)}")
+    ended = [one.metrics for one in results if one.error is None and one.metrics and "psnr" in one.metrics]
+    trials = sorted([sorted(each["config"].items()), each["step"], each["psnr"]] for each in ended)
+    print(_ENDED + json.dumps({"trials": trials, "errors": sum(one.error is not None for one in results)}))
 
 
 def study(
-    fault: str, seed: int, folder: Path, server: Server, proxy: Proxy, took: float, most: int
+    fault: str, seed: int, folder: Path, server: Server, proxy: Proxy, wanted: dict[str, Any], most: int
 ) -> dict[str, Any]:
-    """One study, disturbed at most so often; what is wrong with it when it ends, or cannot be restored."""
+    """One study, disturbed at most so often; what is wrong with it when it ends, or cannot be restored.
+
+    Whoever has ended it, or has seen it end with less than all, starts it again; two more starts that come
+    to the same are its end.
+    """
     draw = random.Random(f"stock {fault} {seed}")
     hits: list[dict[str, Any]] = []
     faults: list[str] = []
-    last = ""
+    came: list[dict[str, Any]] = []
     for start in range(_MOST_STARTS):
-        driver = _Stock(folder, proxy.url)
-        while len(hits) < most and not driver.wait(draw.uniform(0, took)):
-            with contextlib.suppress(NotInjected):
+        driver = _Stock(folder, proxy.url, _HOUR * start if fault == "clock set back" else 0.0)
+        before = len(hits)
+        while len(hits) < most and not driver.wait(draw.uniform(0, wanted["took"])):
+            second = round(time.monotonic() - driver.began, 1)
+            try:
                 FAULTS[fault](Arena(driver, proxy, folder, draw))
-                hits.append({"second": round(time.monotonic() - driver.began, 1)})
+            except NotInjected:
+                break
+            hits.append({"second": second})
+            if fault in ENDS_IT:
+                driver.wait(_PATIENCE)
+                hits[-1]["ended after"] = round(time.monotonic() - driver.began - second, 1)
         if not driver.wait(_PATIENCE):
             faults.append(f"start {start} did not end within {_PATIENCE:.0f} s")
             driver.process.kill()
-        driver.left_behind()
-        last = driver.said()
-        if "ENDED" in last:
-            break
-    told = last.rpartition("ENDED")[2].split() if "ENDED" in last else ["0", "0"]
-    if "ENDED" not in last:
-        faults.append("never restored: " + (last.strip().splitlines() or [""])[-1][:300])
-    if int(told[1]):
-        faults.append(f"{told[1]} trials ended in an error")
+        if left := driver.left_behind(90.0):
+            faults.append(f"start {start} left behind {', '.join(left)}")
+        if _ENDED in driver.said():
+            came.append(driver.came_to())
+            disturbed = fault in ENDS_IT and len(hits) > before
+            if len(came[-1]["trials"]) == _TRIALS or (not disturbed and came[-3:] == came[-1:] * 3):
+                break
+    last: dict[str, Any] = came[-1] if came else {"trials": [], "errors": 0}
+    if not came:
+        said = driver.said().strip().splitlines() or [""]
+        faults.append(f"never restored: {said[-1][:300]}")
+    if last["errors"]:
+        faults.append(f"{last['errors']} trials ended in an error")
+    faults += [f"an undisturbed study has {one}" for one in wanted["trials"] if one not in last["trials"]]
     client = MlflowClient(server.url)
     experiment = client.get_experiment_by_name(folder.name)
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     open_ = sum(run.info.status == "RUNNING" for run in runs)
     if open_:
         faults.append(f"{open_} runs of MLflow are left RUNNING")
-    states = _optuna(folder)
+    states = _optuna(folder / "studies")
     if states.count("RUNNING"):
         faults.append(f"{states.count('RUNNING')} trials of Optuna are left RUNNING")
     return {
@@ -168,7 +189,7 @@ def study(
         "starts": start + 1,
         "trials": _TRIALS,
         "evaluations": 1,
-        "lost": _TRIALS - int(told[0]),
+        "lost": _TRIALS - len(last["trials"]),
         "doubled": max(0, len(runs) - _TRIALS) + max(0, len(states) - _TRIALS),
         "faults": faults,
     }
@@ -190,19 +211,39 @@ class _Stock(Driver):
 
     program = (str(Path(__file__).resolve()),)
 
-    def __init__(self, folder: Path, tracking: str) -> None:
-        super().__init__(folder, ["--drive", str(folder)], tracking)
+    def __init__(self, folder: Path, tracking: str, back: float = 0.0) -> None:
+        super().__init__(folder, ["--drive", str(folder / "studies"), "--back", str(back)], tracking)
+
+    def came_to(self) -> dict[str, Any]:
+        """The trials that it has told of when it ended."""
+        told: dict[str, Any] = json.loads(self.said().rpartition(_ENDED)[2].splitlines()[0])
+        return told
+
+
+def undisturbed(folder: Path, tracking: str) -> dict[str, Any]:
+    """What the study comes to when nobody disturbs it, and how many seconds it takes."""
+    (folder / "studies").mkdir(parents=True)
+    driver = _Stock(folder, tracking)
+    driver.process.wait()
+    took = time.monotonic() - driver.began
+    if _ENDED not in driver.said():
+        raise RuntimeError(driver.said())
+    return driver.came_to() | {"took": took}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--times", type=int, default=4, help="so many injections of each fault")
-    parser.add_argument("--faults", default=",".join(_FAULTS))
+    parser.add_argument("--times", type=int, default=2, help="so many injections of each fault")
+    parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--ledger", type=Path, default=Path(".chaos/ledger.jsonl"))
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--tracking", help=argparse.SUPPRESS)
+    parser.add_argument("--back", type=float, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.drive:
+        if told.back:
+            now = time.time
+            time.time = lambda: now() - told.back
         drive(told.drive, told.tracking)
         return 0
     ledger, folder = Ledger(told.ledger), Path(tempfile.mkdtemp(prefix="stock-"))
@@ -211,12 +252,7 @@ def main() -> int:
     server.start()
     try:
         with contextlib.closing(Proxy(server.port)) as proxy:
-            (folder / "undisturbed").mkdir()
-            driver = _Stock(folder / "undisturbed", proxy.url)
-            driver.process.wait()
-            took = time.monotonic() - driver.began
-            if "ENDED" not in driver.said():
-                raise RuntimeError(driver.said())
+            wanted = undisturbed(folder / "undisturbed", proxy.url)
             for fault in told.faults.split(","):
                 while (done := ledger.injected(fault, "stock dip", 1)) < told.times:
                     seed = ledger.studies(fault, "stock dip", 1)
@@ -224,7 +260,8 @@ def main() -> int:
                         break
                     one = folder / f"{fault.replace(' ', '-')}-{seed}"
                     one.mkdir()
-                    line = study(fault, seed, one, server, proxy, took, min(4, told.times - done))
+                    with small_disk(one / "studies", _MEGABYTES):
+                        line = study(fault, seed, one, server, proxy, wanted, min(4, told.times - done))
                     ledger.add(line)
                     print(line, flush=True)
                     shutil.rmtree(one, ignore_errors=True)
