@@ -3,8 +3,9 @@
 Read `settings` (what a regularizer is, as data), `sparsity` (what it does), `plan` (what one training
 needs), `training` (the contract and the loop), `dip` (one way of training), then `tasks` (the list).
 
-The other way, a GAN: `gan_options` (its keys), `datasets` over `sources` (the pictures), `networks` and
-`losses` (a file for each), `gan` (the step), `drawing` (what an evaluation draws); then how that is scored:
+What trains on a set of pictures: `picture_options` (the keys that all of it has), `datasets` over `sources`
+(the pictures), `networks` (a file for each), `generative` (what generators share) and `drawing` (what an
+evaluation draws). A GAN adds `gan_options`, `losses` and `gan` (the step). How what is drawn is scored:
 `scores` over `features` with `learned` and `pretrained`, `frechet` (the distances), and `prepared` (what is
 made once for all trainings).
 """

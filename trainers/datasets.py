@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainers import images
-from trainers.gan_options import SOURCES
+from trainers.picture_options import SOURCES
 from trainers.settings import Mistake
 from trainers.sources import CLASSES, READERS
 

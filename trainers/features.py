@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Extractor(ABC):
     """Turns pictures into feature vectors, each by itself.
 
-    name: a key of `trainers.gan_options.FEATURES`. dim: length of a vector. digest: SHA-256 of the weights
-    and of how pictures are brought to them. device: where it computes. shape: the C×S×S that it takes; None:
-    any C of 1 or 3, and any size. files: the prepared files that it rests on, with their SHA-256. at_once:
-    pictures computed together.
+    name: a key of `trainers.picture_options.FEATURES`. dim: length of a vector. digest: SHA-256 of the
+    weights and of how pictures are brought to them. device: where it computes. shape: the C×S×S that it
+    takes; None: any C of 1 or 3, and any size. files: the prepared files that it rests on, with their
+    SHA-256. at_once: pictures computed together.
     """
 
     name: str
@@ -180,7 +180,7 @@ class Pixels(Extractor):
         return (pixels - self.mean) @ self.components.T
 
 
-# Its keys are those of `trainers.gan_options.FEATURES`, which names the distances on them.
+# Its keys are those of `trainers.picture_options.FEATURES`, which names the distances on them.
 EXTRACTORS: dict[str, Callable[["Dataset | None", torch.device], Extractor]] = {
     "inception": _inception,
     "efficientnet_lite0": _efficientnet_lite0,

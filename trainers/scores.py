@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainers.features import Extractor, extractor
 from trainers.frechet import FeatureStatistics, frechet_distance, kernel_distance, root
-from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
+from trainers.picture_options import FEATURES, FEATURES_OF, GenerativeOptions
 from trainers.prepared import Arrays, made_once, versions
 from trainers.settings import Mistake
 from trainers.training import after_each
@@ -128,7 +128,7 @@ class _Gathered:
         return dict(zip(self.score.names, (frechet, kernel), strict=True))
 
 
-def prepare(options: GanOptions, dataset: "Dataset") -> dict[str, str]:
+def prepare(options: GenerativeOptions, dataset: "Dataset") -> dict[str, str]:
     """Make what the plan's distances need and is not there yet: prepared file → its SHA-256.
 
     It is made on the first GPU where there is one, of which nothing is kept but what CUDA itself needs.
@@ -146,7 +146,7 @@ def files(scores: Sequence[Score]) -> dict[str, str]:
     return {file: digest for score in scores for file, digest in score.reference.files.items()}
 
 
-def scores(options: GanOptions, dataset: "Dataset", device: torch.device | str) -> list[Score]:
+def scores(options: GenerativeOptions, dataset: "Dataset", device: torch.device | str) -> list[Score]:
     """The scores of the plan's distances, the objective's first; what they need is made where it is missing.
 
     As many vectors as features are the fewest whose covariance can have full rank: fewer `samples` are a
@@ -154,6 +154,7 @@ def scores(options: GanOptions, dataset: "Dataset", device: torch.device | str) 
     `trainers.features.extractor`.
 
     >>> from trainers import datasets
+    >>> from trainers.gan_options import GanOptions
     >>> options = GanOptions(data="digits", size=8, objective="fd_pixels", network={"blocks": 2})
     >>> digits = datasets.load("digits", size=8)
     >>> measured = measure(scores(options, digits, "cpu"), [digits.images])

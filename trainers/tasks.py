@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from trainers import dip_options, gan_options
+from trainers import dip_options, picture_options
 from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
 from trainers.own_options import OwnModule, imported
@@ -165,12 +165,12 @@ TASKS: dict[str, Task] = {
         "fid",
         "minimize",
         _train_gan,
-        sites=gan_options.sites,
+        sites=picture_options.sites,
         options=GanOptions,
         scope="on these pictures",
         prepare=_prepare_gan,
-        measured=gan_options.measured,
-        companions=gan_options.companions,
+        measured=picture_options.measured,
+        companions=picture_options.companions,
     ),
 }
 

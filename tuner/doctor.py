@@ -150,12 +150,13 @@ def photographs() -> tuple[bool, str]:
 def data_sets() -> tuple[bool, str]:
     """The data sets by name, each read where a preset or the default looks for it; none is fetched."""
     from search_spaces.presets import preset_names
-    from trainers.gan_options import SOURCES, GanOptions
+    from trainers.gan_options import GanOptions
+    from trainers.picture_options import SOURCES, PictureOptions
     from trainers.sources import READERS
     from tuner.spec import load_spec
 
     plans = [load_spec(name).plan_with({}, {}).options for name in preset_names()]
-    roots = sorted({plan.root for plan in (GanOptions(), *plans) if isinstance(plan, GanOptions)})
+    roots = sorted({plan.root for plan in (GanOptions(), *plans) if isinstance(plan, PictureOptions)})
     found: dict[str, str] = {}
     damaged = []
     for name, root in itertools.product(SOURCES, roots):

@@ -12,7 +12,7 @@ from torchvision.models import inception_v3
 from trainers import datasets
 from trainers.datasets import Dataset
 from trainers.features import Extractor
-from trainers.gan_options import FEATURES
+from trainers.picture_options import FEATURES
 
 LEARNED, PRETRAINED = ("classifier", "pixels"), ("inception", "efficientnet_lite0")
 

@@ -13,7 +13,7 @@ from extractors import LEARNED, PRETRAINED, check_contract, noise, small_digits
 from trainers import features, prepared
 from trainers.datasets import Dataset
 from trainers.features import EXTRACTORS, Classifier, Extractor, Pixels, extractor
-from trainers.gan_options import FEATURES
+from trainers.picture_options import FEATURES
 from trainers.prepared import PLACE
 from trainers.settings import Mistake
 

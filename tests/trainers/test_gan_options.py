@@ -10,19 +10,19 @@ import pytest
 from pydantic import BaseModel
 
 from trainers import gan_options
-from trainers.gan_options import (
+from trainers.gan_options import GanOptions
+from trainers.losses.build import LOSSES
+from trainers.pair_options import PAIRS, DcganNetwork, SnganNetwork
+from trainers.picture_options import (
     FEATURES,
     FEATURES_IN_WORDS,
     FEATURES_OF,
     SOURCES,
     Distance,
-    GanOptions,
     companions,
     measured,
     sites,
 )
-from trainers.losses.build import LOSSES
-from trainers.pair_options import PAIRS, DcganNetwork, SnganNetwork
 from trainers.plan import Plan
 from trainers.settings import Mistake
 from trainers.sources import READERS

@@ -18,7 +18,8 @@ from trainers.datasets import Dataset
 from trainers.features import Extractor, extractor
 from trainers.gan import GanTraining
 from trainers.gan import prepare as prepare_gan
-from trainers.gan_options import FEATURES, FEATURES_OF, GanOptions
+from trainers.gan_options import GanOptions
+from trainers.picture_options import FEATURES, FEATURES_OF
 from trainers.prepared import PLACE
 from trainers.scores import Score, measure, prepare, reference
 from trainers.settings import Mistake

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import MNIST, FashionMNIST
 
 from trainers.datasets import load
-from trainers.gan_options import SOURCES
+from trainers.picture_options import SOURCES
 from trainers.settings import Mistake
 from trainers.sources import READERS
 
