@@ -5,10 +5,11 @@ Nothing here knows a family: what the players are is the network's file, what th
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.augment import augmented
 from trainers.gan_options import GanOptions, OwnPair
@@ -18,8 +19,9 @@ from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
-from trainers.settings import Mistake
-from trainers.training import Evaluation, adam, run
+from trainers.settings import DISCRIMINATOR, Mistake, discriminators
+from trainers.sparsity import attach
+from trainers.training import Evaluation, Metrics, Pictures, adam, run
 
 LOSS_GENERATOR = "loss_generator"
 LOSS_DISCRIMINATOR = "loss_discriminator"
@@ -60,7 +62,13 @@ def prepare(plan: Plan) -> dict[str, str]:
 
 
 class GanTraining(GenerativeTraining):
-    """A step: `discriminator_steps` of the discriminator, then one of the generator, each by Adam."""
+    """A step: `discriminator_steps` of the discriminator, then one of the generator, each by Adam.
+
+    Each player minimises the penalties at its own sites with its loss: the generator's of the pass that drew
+    its fakes; the discriminator's averaged over the passes in which it judges. Projections act whenever
+    either runs. How sparse the discriminator is, is measured in evaluation mode, on pictures that the scored
+    generator draws and on as many real ones.
+    """
 
     LOSSES = (LOSS_GENERATOR, LOSS_DISCRIMINATOR)
     options: GanOptions
@@ -71,6 +79,15 @@ class GanTraining(GenerativeTraining):
         self.options = plan.options
         super().__init__(plan, seed=seed, device=device)
         self.rates = [group["lr"].clone() for group in self._groups()]
+        self.judged_sites = tuple(self.options.sites_of_discriminator())
+        self.judging_settings = discriminators(plan.settings)
+        self.judged = attach(
+            self.discriminator.bare,
+            self.judging_settings,
+            names=self.discriminator.names,
+            observe=self.judged_sites,
+            ramp=self.ramp.strength,
+        )
 
     def build(self, form: PictureForm, generator: torch.Generator) -> Generator:
         drawing, self.discriminator = build_pair(self.options.network, form, generator=generator)
@@ -107,12 +124,28 @@ class GanTraining(GenerativeTraining):
         with torch.no_grad():
             fake = self._fake()
         real, fake = self._augmented(real), self._augmented(fake)
-        loss = self.loss.discriminator(self.discriminator, real, fake, self.draw)
+        with self._penalties() as penalties:
+            loss = self.loss.discriminator(self.discriminator, real, fake, self.draw)
+        if penalties:
+            loss = loss + torch.stack(penalties).mean()
         self.discriminator_adam.zero_grad()
         loss.backward()
         self.discriminator_adam.step()
         self.loss.after_discriminator_step(self.discriminator)
         self.losses[1].copy_(loss.detach())
+
+    @contextmanager
+    def _penalties(self) -> Iterator[list[Tensor]]:
+        """The penalties of each pass of the discriminator within it; none where nothing is put on it."""
+        found: list[Tensor] = []
+        if not self.judging_settings:
+            yield found
+            return
+        handle = self.discriminator.bare.register_forward_hook(lambda *_: found.append(self.judged.penalty()))
+        try:
+            yield found
+        finally:
+            handle.remove()
 
     def _generator_step(self) -> None:
         fake = self._augmented(self._fake())
@@ -135,3 +168,17 @@ class GanTraining(GenerativeTraining):
 
     def _augmented(self, batch: Batch) -> Batch:
         return Batch(augmented(batch.images, self.options.augment, self.draw), batch.labels)
+
+    def look(self, scored: Generator) -> None:
+        latents, labels = (values[: self.parts["norms"]] for values in self.fixed)
+        drawn = scored(latents, labels)
+        if self.judged_sites:
+            real = self.images[: len(drawn)].float() / 127.5 - 1
+            self.discriminator.eval()
+            self.discriminator(torch.cat([drawn, real]), torch.cat([labels, self.labels[: len(real)]]))
+            self.discriminator.train()
+
+    def evaluate(self) -> tuple[Metrics, Pictures]:
+        metrics, pictures = super().evaluate()
+        judged = self.judged.metrics() if self.judged_sites else {}
+        return metrics | {f"{DISCRIMINATOR}.{name}": value for name, value in judged.items()}, pictures

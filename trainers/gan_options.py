@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from trainers.losses.names import LOSSES
-from trainers.own_options import OWN, OwnModule, OwnNetwork, from_name, kind_of
+from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
 from trainers.picture_options import GenerativeOptions
-from trainers.settings import Mistake
+from trainers.settings import DISCRIMINATOR, Mistake
 
 if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
     LossName = str
@@ -28,8 +28,20 @@ def _kind_of_judge(network: Any) -> str:
     return kind_of(network, tuple(PAIRS.values()), "gan", "plan.network.discriminator")
 
 
+class OwnJudge(OwnNetwork):
+    """A discriminator of the user's: N×C×S×S → N scores; its argument `labels` gets classes."""
+
+    KEY: ClassVar[str] = "plan.network.discriminator"
+
+    def discriminator_sites(self, size: int) -> Sites:
+        """Its sites with their (C, H, W), found by a forward pass of a picture, in colour or grey."""
+        from trainers.networks.own import sites
+
+        return sites(self, tuple((channels, size, size) for channels in (3, 1)))
+
+
 Judge = Annotated[
-    Pair | Annotated[OwnModule, Tag(OWN)],
+    Pair | Annotated[OwnJudge, Tag(OWN)],
     Discriminator(_kind_of_judge),
     BeforeValidator(from_name),
 ]
@@ -61,6 +73,10 @@ class OwnPair(OwnNetwork):
 
         return sites(self, self.inputs())
 
+    def discriminator_sites(self, size: int) -> Sites:
+        """Those of the discriminator."""
+        return self.discriminator.discriminator_sites(size)
+
 
 Network = Annotated[
     Pair | Annotated[OwnPair, Tag(OWN)],
@@ -88,6 +104,9 @@ class GanOptions(GenerativeOptions):
         default="linear", description="of both rates, to 0 at the last step"
     )
     discriminator_steps: int = Field(default=5, ge=1, description="before each step of the generator")
+    discriminator_sites: bool = Field(
+        default=False, description="whether its activations are sites too: discriminator.h0, …"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,4 +127,15 @@ class GanOptions(GenerativeOptions):
         return self
 
     def sites(self) -> Sites:
-        return self.network.sites(self.size)
+        drawing, judging = self.network.sites(self.size), self.sites_of_discriminator()
+        taken = [name for name in drawing if name.startswith(f"{DISCRIMINATOR}.")]
+        if taken:
+            raise Mistake(
+                f"the generator's site {taken[0]!r} has the name of one of the discriminator's: give it "
+                "another by plan.network.names"
+            )
+        return drawing | {f"{DISCRIMINATOR}.{name}": shape for name, shape in judging.items()}
+
+    def sites_of_discriminator(self) -> Sites:
+        """By its own names; none where the plan does not ask for them."""
+        return self.network.discriminator_sites(self.size) if self.discriminator_sites else {}

@@ -19,7 +19,7 @@ from trainers.networks.pair import Generator, PictureForm
 from trainers.picture_options import GenerativeOptions, PictureOptions
 from trainers.plan import Plan
 from trainers.ramp import Ramp
-from trainers.settings import Mistake
+from trainers.settings import Mistake, generators
 from trainers.sparsity import Attached, attach
 from trainers.training import Metrics, Pictures, Training, find_device, restore, same_device, streams
 
@@ -97,7 +97,7 @@ class GenerativeTraining(Training):
         self.ramp = Ramp(plan, self.device)
         self.attached = attach(
             self.generator.bare,
-            plan.settings,
+            generators(plan.settings),
             names=self.generator.names,
             observe=self.generator.sites,
             ramp=self.ramp.strength,

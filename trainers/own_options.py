@@ -45,7 +45,7 @@ class OwnModule(Frozen):
     """What a function of the user's makes: an nn.Module, anew at each call."""
 
     TAG: ClassVar[str] = OWN
-    KEY: ClassVar[str] = "plan.network.discriminator"  # where it stands in a study's file
+    KEY: ClassVar[str] = "plan.network"  # where it stands in a study's file
 
     kind: str = Field(description="the function that makes it, as package.module:factory")
     arguments: dict[str, JsonValue] = Field(
@@ -61,9 +61,7 @@ class OwnModule(Frozen):
 
 
 class OwnNetwork(OwnModule):
-    """A generator with sites."""
-
-    KEY: ClassVar[str] = "plan.network"
+    """One with sites."""
 
     names: dict[Name, Name] = Field(
         default={}, description="site: module, as {code: layers.5}; empty: each candidate by its own name"

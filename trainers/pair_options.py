@@ -31,6 +31,10 @@ class PairNetwork(Frozen):
     def sites(self, size: int) -> Sites:
         """The generator's sites with their (C, H, W) in order of execution, for pictures of this side."""
 
+    @abstractmethod
+    def discriminator_sites(self, size: int) -> Sites:
+        """The same of the discriminator; `code` is what its score is read from."""
+
 
 class DcganNetwork(PairNetwork):
     """Transposed convolutions that double a small map (arXiv 1511.06434); the discriminator mirrors them."""
@@ -44,7 +48,11 @@ class DcganNetwork(PairNetwork):
     def sites(self, size: int) -> Sites:
         first = first_side(size, self.blocks)
         maps = [(self.width << (self.blocks - i), first << i, first << i) for i in range(self.blocks + 1)]
-        return {f"h{i}": maps[i] for i in range(self.blocks)} | {"code": maps[-1]}
+        return _named(maps)
+
+    def discriminator_sites(self, size: int) -> Sites:
+        first_side(size, self.blocks)
+        return _named([(self.width << i, size >> i, size >> i) for i in range(self.blocks + 1)])
 
 
 class ResidualNetwork(PairNetwork):
@@ -61,8 +69,11 @@ class ResidualNetwork(PairNetwork):
     def sites(self, size: int) -> Sites:
         first = first_side(size, self.blocks)
         sides = [first << (i + 1) for i in range(self.blocks)]
-        blocks = {f"h{i}": (self.width, side, side) for i, side in enumerate(sides)}
-        return blocks | {"code": (self.width, size, size)}
+        return _named([(self.width, side, side) for side in (*sides, size)])
+
+    def discriminator_sites(self, size: int) -> Sites:
+        sides = (size, size // 2, size // 4, size // 4, size // 4)
+        return _named([(self.discriminator_width, side, side) for side in sides])
 
 
 class SnganNetwork(ResidualNetwork):
@@ -95,6 +106,11 @@ class CganNetwork(ResidualNetwork):
     LABELS: ClassVar[bool] = True
 
     kind: Literal["cgan"] = "cgan"
+
+
+def _named(maps: list[tuple[int, int, int]]) -> Sites:
+    """The last is the code."""
+    return {f"h{i}": shape for i, shape in enumerate(maps[:-1])} | {"code": maps[-1]}
 
 
 def first_side(size: int, blocks: int) -> int:

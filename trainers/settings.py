@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -31,6 +31,7 @@ NOTE = (
     "For training from scratch with this network, plan and number of steps; carrying the settings to another "
     "width, loss or length of training is an assumption that nobody has tested."
 )
+DISCRIMINATOR = "discriminator"  # of a GAN: its site h0 is `discriminator.h0` beside the generator's sites
 _DEEPEST = 64  # levels; a plan has about ten, and what is much deeper can be read and not be written
 _LARGEST = 16 * 2**20  # bytes; settings take a few thousand, a checkpoint named by mistake far more
 
@@ -123,6 +124,36 @@ class SettingsFile(Mapping[str, Regularizer]):
         return len(self.sites)
 
 
+def discriminators(settings: Mapping[str, Regularizer]) -> Mapping[str, Regularizer]:
+    """The settings of a GAN's discriminator, by the names of its own sites; what a file says goes along.
+
+    >>> discriminators({"h0": L1(weight=0.1), "discriminator.h0": L0(keep=0.2)})
+    {'h0': L0(keep=0.2)}
+    """
+    return _chosen(
+        settings, {site: site.removeprefix(_PREFIX) for site in settings if site.startswith(_PREFIX)}
+    )
+
+
+def generators(settings: Mapping[str, Regularizer]) -> Mapping[str, Regularizer]:
+    """All others: the settings of a GAN's generator.
+
+    >>> generators({"h0": L1(weight=0.1), "discriminator.h0": L0(keep=0.2)})
+    {'h0': L1(weight=0.1)}
+    """
+    return _chosen(settings, {site: site for site in settings if not site.startswith(_PREFIX)})
+
+
+def _chosen(settings: Mapping[str, Regularizer], names: Mapping[str, str]) -> Mapping[str, Regularizer]:
+    sites = {name: settings[site] for site, name in names.items()}
+    if not isinstance(settings, SettingsFile):
+        return sites
+    return replace(
+        settings, sites=sites, of={names[site]: of for site, of in settings.of.items() if site in names}
+    )
+
+
+_PREFIX = f"{DISCRIMINATOR}."
 _KEYS = tuple(item.name for item in fields(SettingsFile) if item.name != "of")  # `of` stands within each site
 _FIELD_TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("note task network metric direction", str, "a text"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .regularizers import REGULARIZERS, Mistake, Penalty, Projection, Regularizer
-from .settings import SettingsFile, load
+from .settings import DISCRIMINATOR, SettingsFile, load
 
 MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
 
@@ -172,10 +172,10 @@ def _modules_without_regularizers(network: nn.Module) -> dict[str, nn.Module]:
 def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
     if target not in modules:
         listed = ", ".join(name for name in modules if name) or "none"
-        raise Mistake(
-            f"the site {site!r} would be the module {target!r}, which the network lacks; "
-            f"say which one it is with names={{{site!r}: …}} out of its modules {listed}"
-        )
+        way = f"say which one it is with names={{{site!r}: …}} out of its modules {listed}"
+        if site.startswith(f"{DISCRIMINATOR}."):
+            way = "for a generator take generators(settings), for a discriminator discriminators(settings)"
+        raise Mistake(f"the site {site!r} would be the module {target!r}, which the network lacks; {way}")
     return modules[target]
 
 

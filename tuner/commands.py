@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -232,18 +232,36 @@ def export(session: Session, name: str, output: str | None, package: str | None,
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
     content = load(path)
-    names = _names_of(content)
-    apply = f"trainers.sparsity.attach(network, {str(path)!r}{names}), as README shows"
     train = _train_command(content, path, session.folder)
-    print(columns([("Train with it:", train), ("Use it in Python:", apply), ("See it in MLflow:", page)]))
+    apply = [("Use it in Python:", f"{call}, as README shows") for call in _calls_of_attach(content, path)]
+    print(columns([("Train with it:", train), *apply, ("See it in MLflow:", page)]))
 
 
-def _names_of(content: "SettingsFile") -> str:
+def _calls_of_attach(content: "SettingsFile", path: Path) -> list[str]:
+    """How the settings come to the network; a GAN's may be of two."""
+    from trainers.settings import discriminators, generators
+
+    attach, file = "trainers.sparsity.attach", repr(str(path))
+    generator = _mapping(_mapping(content.plan, "options"), "network")
+    names = _names(generators(content), _mapping(generator, "names"))
+    judged = discriminators(content)
+    if not judged:
+        return [f"{attach}(network, {file}{names})"]
+    judges = _names(judged, _mapping(_mapping(generator, "discriminator"), "names"))
+    return [
+        f"{attach}(generator, generators(load({file})){names})",
+        f"{attach}(discriminator, discriminators(load({file})){judges}), both of trainers.settings",
+    ]
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inner = content.get(key)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _names(sites: Iterable[str], names: Mapping[str, Any]) -> str:
     """What `attach` has to be told where the plan calls modules of the user's network otherwise."""
-    options = (content.plan or {}).get("options")
-    network = options.get("network") if isinstance(options, dict) else None
-    names = network.get("names") if isinstance(network, dict) else None
-    used = {site: names[site] for site in content if site in names} if isinstance(names, dict) else {}
+    used = {site: names[site] for site in sites if site in names}
     return f", names={used}" if used else ""
 
 

@@ -177,6 +177,15 @@ def layers(network: str, shape: str | None, overrides: Sequence[str]) -> None:
         task, plan = _plan_of_study(network, sorted(trained_by), overrides)
     print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
     print(sites_table(sites_of(task, plan)))
+    if getattr(plan.options, "discriminator_sites", None) is False:
+        with_judge = make_plan(task, dict(plan.options) | {"discriminator_sites": True}, evaluate_at=(1,))
+        more = {
+            site: shape
+            for site, shape in sites_of(task, with_judge).items()
+            if site not in sites_of(task, plan)
+        }
+        print("With plan.discriminator_sites: true also:")
+        print(sites_table(more))
 
 
 def _show_candidates(name: str, thing: object, shape: str | None, overrides: Sequence[str]) -> None:

@@ -237,9 +237,12 @@ def test_a_captured_step_computes_what_an_eager_one_does_while_the_rate_changes(
         "loss": loss,
         "decay": "linear",
         "discriminator_steps": 2,
+        "discriminator_sites": True,
         "network": {"kind": kind, "width": 8, "blocks": 2, "latent": 8, "spectral_norm": True},
     }
-    plan = small_gan(options=options, settings={"h0": L0Inf(k=2), "code": L1(0.1)}, evaluate_at=(12,))
+    settings = {"h0": L0Inf(k=2), "code": L1(0.1)}
+    settings |= {f"discriminator.{site}": regularizer for site, regularizer in settings.items()}
+    plan = small_gan(options=options, settings=settings, evaluate_at=(12,))
     eager, captured = (GanTraining(plan, seed=0, device="cuda") for _ in range(2))
     for _ in range(12):
         eager.step()
@@ -257,8 +260,9 @@ def test_a_captured_step_computes_what_an_eager_one_does_while_the_rate_changes(
         graph.replay()
     torch.cuda.synchronize()
     assert float(captured.count) == 12
-    for ours, theirs in zip(captured.generator.parameters(), eager.generator.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for one, other in zip(captured.modules(), eager.modules(), strict=True):
+        for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 @pytest.mark.gpu

@@ -16,6 +16,7 @@ from PIL import Image
 
 from trainers import datasets, settings
 from tuner.cli import main
+from tuner.commands import _calls_of_attach
 from tuner.record import Record
 from tuner.rows import Row
 
@@ -31,8 +32,9 @@ SPEC: dict[str, Any] = {
         "samples": 150,
         "batch": 16,
         "discriminator_steps": 1,
+        "discriminator_sites": True,
     },
-    "space": {"max_sites": 1},
+    "space": {"max_sites": 2, "sites": ["h1", "discriminator.h0"]},
     "budget": {"trials": 4, "steps": 6, "grace": 2, "reduction": 3, "baseline_seeds": 2},
     "resources": {"concurrent": 1},
 }
@@ -40,6 +42,8 @@ CAPTION = (
     "(lower is better; Fréchet distance on the principal components of the pixels, "
     "150 pictures of the generator against all of digits at 8×8)"
 )
+
+FILE = Path("studies/small/settings.json")
 
 
 def write(folder: Path) -> str:
@@ -91,6 +95,22 @@ def test_a_search_ends_with_the_leader_what_stands_beside_it_and_how_it_is_measu
     (beside,) = [line for line in lines if line.startswith("with kd_pixels ")]
     assert "(baseline " in beside
     assert CAPTION in lines
+
+
+def test_it_searches_over_both_networks_and_says_how_the_settings_come_to_each(studied: Studied) -> None:
+    sites = {site for row in studied.rows() for site in row.settings}
+    assert sites == {"h1", "discriminator.h0"}
+    for row in studied.rows():
+        assert {"h1.density", "discriminator.h0.density"} <= row.evaluations[-1].metrics.keys()
+        if isinstance(held := row.settings.get("discriminator.h0"), settings.L0Inf):
+            assert row.evaluations[-1].metrics["discriminator.h0.density"] <= held.k / 4
+    told = studied.printed["export"]
+    assert all(call in told for call in _calls_of_attach(settings.load(studied.root / "settings.json"), FILE))
+    both = {"h0": settings.L0(keep=0.2), "discriminator.h0": settings.L0(keep=0.2)}
+    assert _calls_of_attach(settings.SettingsFile(sites=both), FILE) == [
+        f"trainers.sparsity.attach(generator, generators(load('{FILE}')))",
+        f"trainers.sparsity.attach(discriminator, discriminators(load('{FILE}'))), both of trainers.settings",
+    ]
 
 
 def test_best_shows_the_kernel_distance_beside_the_frechet_distance(studied: Studied) -> None:

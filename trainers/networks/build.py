@@ -9,7 +9,7 @@ from torch import nn
 
 from trainers import pair_options
 from trainers.dip_options import OwnPrior, SkipNetwork
-from trainers.gan_options import OwnPair
+from trainers.gan_options import OwnJudge, OwnPair
 from trainers.networks.draws import DrawFrom
 from trainers.networks.own import (
     OwnDiscriminator,
@@ -22,7 +22,6 @@ from trainers.networks.own import (
 )
 from trainers.networks.pair import Discriminator, Generator, PictureForm
 from trainers.networks.skip import Skip
-from trainers.own_options import OwnModule
 from trainers.pair_options import PairNetwork
 from trainers.sparsity import attach
 
@@ -73,7 +72,7 @@ def build_pair(
         drawing = OwnGenerator(config) if isinstance(config, OwnPair) else PAIRS[config.kind][0](config, form)
         judging = (
             OwnDiscriminator(judge, form)
-            if isinstance(judge, OwnModule)
+            if isinstance(judge, OwnJudge)
             else PAIRS[judge.kind][1](judge, form)
         )
     return drawing, judging
@@ -107,6 +106,6 @@ def check_pair(config: OwnPair, form: PictureForm) -> str:
     judge = config.discriminator
     tried(judge.kind, discriminator, drawn, labels)
     refuse_the_same(config, generator.bare)
-    if isinstance(discriminator, OwnDiscriminator) and isinstance(judge, OwnModule):
+    if isinstance(discriminator, OwnDiscriminator) and isinstance(judge, OwnJudge):
         refuse_the_same(judge, discriminator.network)
     return fingerprint(nn.ModuleList([generator.bare, discriminator]), config.sites(form.size))

@@ -57,9 +57,9 @@ class Discriminator(pair.Discriminator):
     """N×channels×size×size in [-1, 1] → N scores; labels are not looked at.
 
     The generator's mirror: a 3×3 convolution to `width` channels, then one of 4×4 and stride 2 for each
-    block, which halves the side and doubles the channels, LeakyReLU after each, and a linear layer. There is
-    no BatchNorm, so that a picture's score does not depend on its neighbours. With `spectral_norm` all
-    weights have it. A size that cannot be halved so often raises `Mistake`.
+    block, which halves the side and doubles the channels, and a linear layer. The LeakyReLU after each
+    convolution is a site. There is no BatchNorm, so that a picture's score does not depend on its neighbours.
+    With `spectral_norm` all weights have it. A size that cannot be halved so often raises `Mistake`.
 
     >>> form = pair.PictureForm(size=32, channels=3, classes=10)
     >>> Discriminator(DcganNetwork(width=8), form)(torch.rand(2, 3, 32, 32)).shape
@@ -74,6 +74,8 @@ class Discriminator(pair.Discriminator):
         for narrow, wide in pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         self.body = nn.Sequential(*layers, nn.Flatten())
+        sites = config.discriminator_sites(form.size)
+        self.names = {site: f"body.{2 * i + 1}" for i, site in enumerate(sites)}  # each LeakyReLU
         self.feature_count = widths[-1] * side * side
         self.score = nn.Linear(self.feature_count, 1)
         if config.spectral_norm:

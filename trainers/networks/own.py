@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.dip_options import OwnPrior
-from trainers.gan_options import OwnPair
+from trainers.gan_options import OwnJudge, OwnPair
 from trainers.layers import Shape, built, candidates, first_tensor, guessed_inputs, label_argument, looking
 from trainers.networks import pair
 from trainers.networks.draws import DrawFrom
@@ -155,10 +155,14 @@ class OwnGenerator(pair.Generator):
 class OwnDiscriminator(pair.Discriminator):
     """A user's discriminator, whose scores come as N, N×1 or N×1×1×1; classes as in `OwnGenerator`."""
 
-    def __init__(self, config: OwnModule, form: pair.PictureForm) -> None:
+    def __init__(self, config: OwnJudge, form: pair.PictureForm) -> None:
         super().__init__(form)
-        self.kind, self.network = config.kind, made(config)
+        self.kind, self.names, self.network = config.kind, config.names, made(config)
         self.labels = label_argument(self.network)
+
+    @property
+    def bare(self) -> nn.Module:
+        return self.network
 
     @property
     def feature_count(self) -> int:  # type: ignore[override]

@@ -35,8 +35,10 @@ class Generator(Sited, ABC):
         """N×L floating → N×C×S×S in [-1, 1]. `labels`: N int64, for networks that read them."""
 
 
-class Discriminator(nn.Module, ABC):
+class Discriminator(Sited, ABC):
     """Pictures → scores, high for real ones: `score`, a linear layer, of `feature_count` features.
+
+    Its sites are those that its configuration names.
 
     `form` says what it judges, for whoever builds on it: the head of a loss that tells classes apart, say.
     """

@@ -66,6 +66,7 @@ class Discriminator(sngan.Discriminator):
     def __init__(self, config: SaganNetwork, form: pair.PictureForm) -> None:
         super().__init__(config, form)
         self.body.insert(1, Attention(config.discriminator_width))
+        self.name_sites()
         if config.spectral_norm:
             spectral_norm_in(self)
 

@@ -70,9 +70,9 @@ class Discriminator(pair.Discriminator):
     """N×channels×size×size in [-1, 1] → N scores; labels are not looked at.
 
     Four residual blocks of `discriminator_width` channels, of which the first two halve the picture by
-    averaging; then ReLU, the sum over positions, and a linear layer. They are the reference's, whatever
-    `blocks` says of the generator. With `spectral_norm` all weights have it. A size that the generator cannot
-    draw raises `Mistake`.
+    averaging; then ReLU, the sum over positions, and a linear layer. Sites are the ReLU within each block,
+    `h0` to `h3`, and the last, `code`. They are the reference's, whatever `blocks` says of the generator.
+    With `spectral_norm` all weights have it. A size that the generator cannot draw raises `Mistake`.
 
     >>> from trainers.pair_options import SnganNetwork
     >>> form = pair.PictureForm(size=32, channels=3, classes=10)
@@ -92,10 +92,17 @@ class Discriminator(pair.Discriminator):
             _Block(width, width, activated=True, halved=False),
             nn.ReLU(),
         )
+        self.name_sites()
         self.feature_count = width
         self.score = _xavier(nn.Linear(width, 1))
         if config.spectral_norm:
             spectral_norm_in(self)
+
+    def name_sites(self) -> None:
+        """`h0`, …: the ReLU within each block of the body; `code`: the last."""
+        blocks = [i for i, layer in enumerate(self.body) if isinstance(layer, _Block)]
+        inner = {f"h{n}": f"body.{i}.inner" for n, i in enumerate(blocks)}
+        self.names = inner | {"code": f"body.{len(self.body) - 1}"}
 
     def features(self, images: Tensor) -> Tensor:
         features: Tensor = self.body(images).sum(dim=(2, 3))
@@ -113,11 +120,12 @@ class _Block(nn.Module):
         super().__init__()
         self.activated, self.halved = activated, halved
         self.first = _conv(channels, width, bias=True)
+        self.inner = nn.ReLU()
         self.second = _conv(width, width, bias=True)
         self.shortcut = _xavier(nn.Conv2d(channels, width, 1)) if halved else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.second(F.relu(self.first(F.relu(x) if self.activated else x)))
+        h: Tensor = self.second(self.inner(self.first(F.relu(x) if self.activated else x)))
         if not self.halved:
             return x + h
         # Averaging and a 1×1 convolution commute: averaged first, the convolution is a quarter of the work.
