@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from trainers.augment import augmented
 from trainers.gan_options import GanOptions, OwnPair
 from trainers.generative import GenerativeTraining, prepare_pictures
+from trainers.layers import looking
 from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
 from trainers.plan import Plan
 from trainers.settings import DISCRIMINATOR, Mistake, discriminators
-from trainers.sparsity import attach
-from trainers.training import Evaluation, Metrics, Pictures, adam, run
+from trainers.sparsity import Attached, attach
+from trainers.training import Evaluation, Metrics, adam, run
 
 LOSS_GENERATOR = "loss_generator"
 LOSS_DISCRIMINATOR = "loss_discriminator"
@@ -169,16 +170,14 @@ class GanTraining(GenerativeTraining):
     def _augmented(self, batch: Batch) -> Batch:
         return Batch(augmented(batch.images, self.options.augment, self.draw), batch.labels)
 
-    def look(self, scored: Generator) -> None:
-        latents, labels = (values[: self.parts["norms"]] for values in self.fixed)
-        drawn = scored(latents, labels)
-        if self.judged_sites:
-            real = self.images[: len(drawn)].float() / 127.5 - 1
-            self.discriminator.eval()
-            self.discriminator(torch.cat([drawn, real]), torch.cat([labels, self.labels[: len(real)]]))
-            self.discriminator.train()
-
-    def evaluate(self) -> tuple[Metrics, Pictures]:
-        metrics, pictures = super().evaluate()
-        judged = self.judged.metrics() if self.judged_sites else {}
-        return metrics | {f"{DISCRIMINATOR}.{name}": value for name, value in judged.items()}, pictures
+    @torch.no_grad()
+    def sparsity(self, scored: Generator, seen: Attached, part: int) -> Metrics:
+        found = super().sparsity(scored, seen, part)
+        if not self.judged_sites:
+            return found
+        latents, labels = (values[: part // 2] for values in self.fixed)
+        real = self.images[: len(labels)].float() / 127.5 - 1
+        images = torch.cat([scored(latents, labels), real])
+        with looking(self.discriminator):
+            self.discriminator(images, torch.cat([labels, self.labels[: len(real)]]))
+        return found | {f"{DISCRIMINATOR}.{name}": value for name, value in self.judged.metrics().items()}

@@ -87,7 +87,7 @@ class GenerativeTraining(Training):
         self.steps, self.device = plan.steps, find_device(device)
         self.average = plan.value("average")
         self.most = at_once(self.options.sites())  # pictures of an evaluation at once
-        self.parts = dict.fromkeys(("norms", "drawn"), self.most)
+        self.parts = dict.fromkeys(("norms", "drawn", "looked"), self.most)
         self._take_pictures(plan, np.random.default_rng(data))
 
         form = PictureForm(self.options.size, self.images.shape[1], self.classes)
@@ -153,13 +153,14 @@ class GenerativeTraining(Training):
         if not drawing.finite:  # a training that diverged
             metrics = dict.fromkeys(metrics, math.nan)
         losses = dict(zip(self.LOSSES, self.losses.tolist(), strict=True))
-        with torch.no_grad():
-            self.look(scored)
-        return metrics | losses | seen.metrics(), {"samples": drawing.shown}
+        sparsity = self._with_less("looked", lambda part: self.sparsity(scored, seen, part))
+        return metrics | losses | sparsity, {"samples": drawing.shown}
 
-    def look(self, scored: Generator) -> None:
-        """The pass, in evaluation mode, whose sparsity is measured."""
-        scored(*(values[: self.parts["norms"]] for values in self.fixed))
+    @torch.no_grad()
+    def sparsity(self, scored: Generator, seen: Attached, part: int) -> Metrics:
+        """How sparse what is scored is at its sites, in a pass in evaluation mode over so many pictures."""
+        scored(*(values[:part] for values in self.fixed))
+        return seen.metrics()
 
     def _measured(self, scored: Generator, part: int) -> tuple[Drawing, Metrics]:
         drawing = Drawing(scored, *self.fixed, part)

@@ -1,0 +1,114 @@
+"""Every family through the whole door, a small study each: `python -m benchmarks.families [NAME…]`.
+
+A line for each family: does it train (the baseline's metric at the first and the last rung), was it searched
+(trials that ended, and the leader's value), exported (the sites of the file), and re-applied: `train` with
+that file and the trial's seed gives the leader's value again, bit for bit, or how far it is off.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainers.losses.names import LOSSES
+from trainers.pair_options import PAIRS
+from trainers.settings import load
+from trainers.tasks import find_task, metric_of, plan_from_json
+from tuner.record import Record
+from tuner.states import RUNNING
+
+DIGITS = {"data": "digits", "size": 8, "batch": 64, "samples": 1000, "objective": "fd_pixels"}
+RATES = {"generator_lr": 4e-3, "discriminator_lr": 4e-3, "decay": "none", "discriminator_steps": 1}
+PICTURE = {"size": 48, "network": {"width": 16, "scales": 3}}
+MASK = "mask.png"  # made where the study runs
+
+
+def gan(**plan: Any) -> dict[str, Any]:
+    return {"task": "gan", "plan": DIGITS | RATES | plan}
+
+
+def pair(kind: str) -> dict[str, Any]:
+    sizes = {"width": 16, "discriminator_width": 16, "latent": 16, "blocks": 1}
+    return {"kind": kind} | {key: size for key, size in sizes.items() if key in PAIRS[kind].model_fields}
+
+
+def dip(kind: str, **degradation: Any) -> dict[str, Any]:
+    return {"task": "dip", "plan": PICTURE | {"degradation": {"kind": kind} | degradation}}
+
+
+OTHERS = [loss for loss in LOSSES if loss not in {made.LOSS for made in PAIRS.values()}]
+FAMILIES: dict[str, dict[str, Any]] = {
+    **{f"gan {kind}": gan(network=pair(kind)) for kind in PAIRS},
+    **{f"gan dcgan, {loss}": gan(network=pair("dcgan"), loss=loss) for loss in OTHERS},
+    "gan dcgan, both networks": gan(network=pair("dcgan"), discriminator_sites=True),
+    "gan dcgan, low data": gan(network=pair("dcgan"), limit=0.1, augment=["translation"]),
+    "dip gaussian": dip("gaussian", sigma=25),
+    "dip poisson": dip("poisson", peak=30),
+    "dip super_resolution": dip("super_resolution", factor=2),
+    "dip inpainting": dip("inpainting", mask=MASK),
+    "dip missing_pixels": dip("missing_pixels", missing=0.5),
+    "dip blur": dip("blur", width=1.5),
+}
+
+
+def studied(family: Mapping[str, Any], folder: Path, trials: int, steps: int) -> str:
+    """Search, export and train again; the cells of its line."""
+    budget = {"trials": trials, "steps": steps, "grace": steps // 9, "reduction": 3, "baseline_seeds": 1}
+    spec = {"name": "small", **family, "budget": budget, "resources": {"concurrent": 1}}
+    (folder / "small.yaml").write_text(yaml.safe_dump(spec))
+    _write_mask(folder / MASK)
+    for words in (("search", "small.yaml"), ("export", "small")):
+        command = [sys.executable, "-m", "tuner", *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"{words[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}"
+    rows = Record(f"sqlite:///{folder}/studies/small/study.db", "small").rows()
+    content = load(folder / "studies" / "small" / "settings.json")
+    plan = plan_from_json(content.plan, settings=content.sites)
+    task = find_task(plan.task)
+    metric = metric_of(task, plan)
+    (baseline,) = (row for row in rows if row.role == "baseline")
+    curve = [one.metrics[metric] for one in baseline.evaluations]
+    ended = sum(row.role == "proposal" and row.state != RUNNING for row in rows)
+    *_, again = task.evaluations(plan, seed=content.provenance["seed"])
+    value = again.metrics[metric]
+    same = "the same value" if value == content.value else f"{value} for {content.value}"
+    sites = ", ".join(f"{site} {regularizer}" for site, regularizer in content.sites.items())
+    return (
+        f"{metric} {curve[0]:.4g} → {curve[-1]:.4g} | {ended} of {trials}, leader {content.value:.4g} | "
+        f"{sites} | {same}"
+    )
+
+
+def _write_mask(path: Path) -> None:
+    """White but for a square hole, as large as the pictures."""
+    from PIL import Image
+
+    picture = Image.new("L", (PICTURE["size"],) * 2, 255)
+    picture.paste(0, (18, 18, 30, 30))
+    picture.save(path)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAMILIES)}; none: all")
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=180)
+    asked = parser.parse_args()
+    say = partial(print, flush=True)
+    say("| family | trains | searched | exported | re-applied |")
+    say("| --- | --- | --- | --- | --- |")
+    for name in asked.names or FAMILIES:
+        with tempfile.TemporaryDirectory(prefix="family-") as folder:
+            say(f"| {name} | {studied(FAMILIES[name], Path(folder), asked.trials, asked.steps)} |")
+
+
+if __name__ == "__main__":
+    main()
