@@ -3,6 +3,7 @@
 import contextlib
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from small_disk import fill
 from studies import Driver
 
 # A trial's process between two calls, in one, and stock Tune's.
+_SEEN = 60.0  # seconds in which a process of that name has to be there
 _WORKERS = ("ray::TrialActor", "ray::ResourceTrainable", "ray::ImplicitFunc")
 
 
@@ -37,7 +39,8 @@ def _clock(arena: Arena) -> None:
 
 def _child(names: tuple[str, ...]) -> Callable[[Arena], None]:
     def kill(arena: Arena) -> None:
-        while arena.driver.runs():
+        end = time.monotonic() + _SEEN
+        while arena.driver.runs() and time.monotonic() < end:
             found = [one for one in arena.driver.children() if _is(one, names)]
             if found:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -91,7 +94,7 @@ def _signals(number: int, *more: float) -> Callable[[Arena], None]:
 
 
 class NotInjected(Exception):
-    """The study had ended before there was anything to do it to."""
+    """There was nothing to do it to: the study had ended, or hung."""
 
 
 FAULTS: dict[str, Callable[[Arena], None]] = {

@@ -36,7 +36,7 @@ from tracked import Server
 _TRIALS = 6  # the proposals and the baseline of ours
 _MOST_STUDIES = 12  # of a fault
 _MOST_STARTS = 6
-_PATIENCE = 300.0
+_PATIENCE = 180.0
 _HOUR = 3600.0
 _MEGABYTES = 64  # of the disk that it is written on
 _ENDED = "ENDED "
