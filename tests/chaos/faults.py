@@ -13,8 +13,8 @@ from proxy import Mode, Proxy
 from small_disk import fill
 from studies import Driver
 
-# A trial's process between two calls, in one, and stock Tune's.
 _SEEN = 60.0  # seconds in which a process of that name has to be there
+# A trial's process between two calls, in one, and stock Tune's.
 _WORKERS = ("ray::TrialActor", "ray::ResourceTrainable", "ray::ImplicitFunc")
 
 
