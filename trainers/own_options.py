@@ -76,20 +76,26 @@ class OwnNetwork(OwnModule):
         return names
 
 
-def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str, key: str) -> str:
-    """The tag of the model that the entry at `key` means; one without a kind is the first of those known."""
+def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str, key: str, *, own: bool = True) -> str:
+    """The tag of the model that the entry at `key` means; one without a kind is the first of those known.
+
+    own: whether the task trains networks of users' own too.
+    """
     kinds = [str(one.model_fields["kind"].default) for one in known]
     if not isinstance(network, Mapping | Frozen):
         raise Mistake(
             f"{key} is {reprlib.repr(network)}, but it is a section: write for example {{kind: {kinds[0]}}}"
         )
     kind = network.get("kind", kinds[0]) if isinstance(network, Mapping) else getattr(network, "kind", None)
-    if isinstance(kind, str) and ":" in kind:
+    if own and isinstance(kind, str) and ":" in kind:
         return OWN
     if kind not in kinds:
+        others = (
+            f"or one of your own as {OWN}" if own else "and none of your own, which tasks dip and gan take"
+        )
         raise Mistake(
             f"{key}.kind is {reprlib.repr(kind)}, but the networks of task {task} are "
-            f"{', '.join(kinds)}, or one of your own as {OWN}"
+            f"{', '.join(kinds)}, {others}"
         )
     return str(kind)
 

@@ -19,6 +19,7 @@ from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentenc
 from trainers.psnr import METRICS, ORACLE
 from trainers.psnr import ORACLES as ORACLES
 from trainers.settings import Mistake, Regularizer
+from trainers.vae_options import VaeOptions
 
 if TYPE_CHECKING:
     from trainers.training import Evaluation, Training
@@ -144,6 +145,20 @@ def _prepare_gan(plan: Plan) -> dict[str, str]:
     return prepare(plan)
 
 
+def _train_vae(
+    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+) -> Iterator["Evaluation"]:
+    from trainers.vae import train_vae
+
+    return train_vae(plan, seed=seed, device=device, folder=folder)
+
+
+def _prepare_vae(plan: Plan) -> dict[str, str]:
+    from trainers.vae import prepare
+
+    return prepare(plan)
+
+
 TASKS: dict[str, Task] = {
     "dip": Task(
         "dip",
@@ -169,6 +184,18 @@ TASKS: dict[str, Task] = {
         options=GanOptions,
         scope="on these pictures",
         prepare=_prepare_gan,
+        measured=picture_options.measured,
+        companions=picture_options.companions,
+    ),
+    "vae": Task(
+        "vae",
+        "fid",
+        "minimize",
+        _train_vae,
+        sites=picture_options.sites,
+        options=VaeOptions,
+        scope="on these pictures",
+        prepare=_prepare_vae,
         measured=picture_options.measured,
         companions=picture_options.companions,
     ),
