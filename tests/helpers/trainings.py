@@ -19,6 +19,7 @@ from trainers.plan import Plan
 from trainers.settings import L0, L1, L0Inf
 from trainers.tasks import find_task, make_plan
 from trainers.training import Evaluation, Training
+from trainers.vae import VaeTraining
 
 SMALL_DIP = {"size": 20, "network": {"width": 6, "scales": 2, "input_channels": 8}}
 SMALL_GAN = {
@@ -29,6 +30,15 @@ SMALL_GAN = {
     "samples": 150,
     "batch": 16,
     "discriminator_steps": 1,
+    "average": 0.9,
+}
+SMALL_VAE = {
+    "data": "digits",
+    "size": 8,
+    "network": {"width": 4, "blocks": 2, "latent": 8},
+    "objective": "fd_pixels",
+    "samples": 150,
+    "batch": 16,
     "average": 0.9,
 }
 PLANS: dict[str, Plan] = {
@@ -49,9 +59,16 @@ PLANS: dict[str, Plan] = {
         extras={"generator_lr": 0.001, "ramp": 0.7},
         evaluate_at=(2, 3, 6),
     ),
+    "vae": make_plan(
+        find_task("vae"),
+        SMALL_VAE | {"limit": 0.5},
+        settings={"h0": L0Inf(k=2), "h1": L0(keep=0.25), "code": L1(weight=0.01)},
+        extras={"lr": 0.002, "beta": 2.0, "ramp": 0.7},
+        evaluate_at=(2, 3, 6),
+    ),
 }
 # the object that a task's `train` runs
-TRAININGS: dict[str, Callable[..., Training]] = {"dip": DipTraining, "gan": GanTraining}
+TRAININGS: dict[str, Callable[..., Training]] = {"dip": DipTraining, "gan": GanTraining, "vae": VaeTraining}
 
 
 def small_dip(**changes: Any) -> Plan:
@@ -64,6 +81,12 @@ def small_gan(**changes: Any) -> Plan:
     """The smallest GAN worth running: some 10 ms a step."""
     options = SMALL_GAN | changes.pop("options", {})
     return make_plan(find_task("gan"), options, **{"evaluate_at": (2, 4), **changes})
+
+
+def small_vae(**changes: Any) -> Plan:
+    """The smallest variational autoencoder worth running: some 10 ms a step."""
+    options = SMALL_VAE | changes.pop("options", {})
+    return make_plan(find_task("vae"), options, **{"evaluate_at": (2, 4), **changes})
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:
