@@ -40,7 +40,8 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
         assert last in [line.split()[:4] for line in lines]
         assert lines[-1].startswith("discriminator.code")
     assert "plan.discriminator_sites" not in shell.fine("layers", "skip")
-    known = ", ".join(sorted([*PAIRS, "skip"]))
+    assert "vae, as task vae trains it" in shell.fine("layers", "vae")
+    known = ", ".join(sorted([*PAIRS, "skip", "vae"]))
     assert f"neither a network ({known}) nor a preset" in shell.mistake("layers", "dcgam")
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
