@@ -48,6 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     **{f"gan dcgan, {loss}": gan(network=pair("dcgan"), loss=loss) for loss in OTHERS},
     "gan dcgan, both networks": gan(network=pair("dcgan"), discriminator_sites=True),
     "gan dcgan, low data": gan(network=pair("dcgan"), limit=0.1, augment=["translation"]),
+    "vae": {"task": "vae", "plan": DIGITS | {"lr": 4e-3, "network": {"width": 16, "blocks": 1}}},
     "dip gaussian": dip("gaussian", sigma=25),
     "dip poisson": dip("poisson", peak=30),
     "dip super_resolution": dip("super_resolution", factor=2),
