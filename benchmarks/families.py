@@ -49,6 +49,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gan dcgan, both networks": gan(network=pair("dcgan"), discriminator_sites=True),
     "gan dcgan, low data": gan(network=pair("dcgan"), limit=0.1, augment=["translation"]),
     "vae": {"task": "vae", "plan": DIGITS | {"lr": 4e-3, "network": {"width": 16, "blocks": 1}}},
+    "ddpm": {
+        "task": "ddpm",
+        "plan": DIGITS | {"network": {"width": 8, "blocks": 1}, "lr": 4e-3, "sampling_steps": 10},
+    },
     "dip gaussian": dip("gaussian", sigma=25),
     "dip poisson": dip("poisson", peak=30),
     "dip super_resolution": dip("super_resolution", factor=2),

@@ -147,7 +147,7 @@ class GenerativeTraining(Training):
 
     def evaluate(self) -> tuple[Metrics, Pictures]:
         scored, seen = self.to_score()
-        self._with_less("norms", lambda part: estimate_norms(scored, *self.fixed, part))
+        self._with_less("norms", lambda part: self.settle(scored, part))
         self.exported = scored.bare.state_dict()
         drawing, metrics = self._with_less("drawn", lambda part: self._measured(scored, part))
         if not drawing.finite:  # a training that diverged
@@ -155,6 +155,10 @@ class GenerativeTraining(Training):
         losses = dict(zip(self.LOSSES, self.losses.tolist(), strict=True))
         sparsity = self._with_less("looked", lambda part: self.sparsity(scored, seen, part))
         return metrics | losses | sparsity, {"samples": drawing.shown}
+
+    def settle(self, scored: Generator, part: int) -> None:
+        """Before it is scored: estimate its BatchNorm's statistics anew, so many pictures at once."""
+        estimate_norms(scored, *self.fixed, part)
 
     @torch.no_grad()
     def sparsity(self, scored: Generator, seen: Attached, part: int) -> Metrics:

@@ -90,7 +90,7 @@ def kind_of(network: Any, known: tuple[type[Frozen], ...], task: str, key: str, 
     if own and isinstance(kind, str) and ":" in kind:
         return OWN
     if kind not in kinds:
-        others = f"or one of your own as {OWN}" if own else "and one of your own trains with task gan"
+        others = f"or one of your own as {OWN}" if own else "and your own train with gan, or a task of yours"
         raise Mistake(
             f"{key}.kind is {reprlib.repr(kind)}, but the networks of task {task} are "
             f"{', '.join(kinds)}, {others}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from trainers import dip_options, picture_options
+from trainers import ddpm_options, dip_options, picture_options
+from trainers.ddpm_options import DdpmOptions
 from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
 from trainers.own_options import OwnModule, imported
@@ -159,6 +160,20 @@ def _prepare_vae(plan: Plan) -> dict[str, str]:
     return prepare(plan)
 
 
+def _train_ddpm(
+    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+) -> Iterator["Evaluation"]:
+    from trainers.ddpm import train_ddpm
+
+    return train_ddpm(plan, seed=seed, device=device, folder=folder)
+
+
+def _prepare_ddpm(plan: Plan) -> dict[str, str]:
+    from trainers.ddpm import prepare
+
+    return prepare(plan)
+
+
 TASKS: dict[str, Task] = {
     "dip": Task(
         "dip",
@@ -197,6 +212,18 @@ TASKS: dict[str, Task] = {
         scope="on these pictures",
         prepare=_prepare_vae,
         measured=picture_options.measured,
+        companions=picture_options.companions,
+    ),
+    "ddpm": Task(
+        "ddpm",
+        "fid",
+        "minimize",
+        _train_ddpm,
+        sites=picture_options.sites,
+        options=DdpmOptions,
+        scope="on these pictures",
+        prepare=_prepare_ddpm,
+        measured=ddpm_options.measured,
         companions=picture_options.companions,
     ),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainers.ddpm import DdpmTraining
 from trainers.dip import DipTraining
 from trainers.gan import GanTraining
 from trainers.plan import Plan
@@ -41,6 +42,16 @@ SMALL_VAE = {
     "batch": 16,
     "average": 0.9,
 }
+SMALL_DDPM = {
+    "data": "digits",
+    "size": 8,
+    "network": {"width": 4, "blocks": 1},
+    "objective": "fd_pixels",
+    "samples": 150,
+    "sampling_steps": 2,
+    "batch": 16,
+    "average": 0.9,
+}
 PLANS: dict[str, Plan] = {
     # 20 pixels are no multiple of 8 and the network has 3 scales, so the picture is padded, too
     "dip": make_plan(
@@ -66,9 +77,21 @@ PLANS: dict[str, Plan] = {
         extras={"lr": 0.002, "beta": 2.0, "ramp": 0.7},
         evaluate_at=(2, 3, 6),
     ),
+    "ddpm": make_plan(
+        find_task("ddpm"),
+        SMALL_DDPM | {"limit": 0.5},
+        settings={"down0": L0Inf(k=2), "mid": L0(keep=0.25), "code": L1(weight=0.01)},
+        extras={"lr": 0.001, "ramp": 0.7},
+        evaluate_at=(2, 3, 6),
+    ),
 }
 # the object that a task's `train` runs
-TRAININGS: dict[str, Callable[..., Training]] = {"dip": DipTraining, "gan": GanTraining, "vae": VaeTraining}
+TRAININGS: dict[str, Callable[..., Training]] = {
+    "dip": DipTraining,
+    "gan": GanTraining,
+    "vae": VaeTraining,
+    "ddpm": DdpmTraining,
+}
 
 
 def small_dip(**changes: Any) -> Plan:
@@ -87,6 +110,12 @@ def small_vae(**changes: Any) -> Plan:
     """The smallest variational autoencoder worth running: some 10 ms a step."""
     options = SMALL_VAE | changes.pop("options", {})
     return make_plan(find_task("vae"), options, **{"evaluate_at": (2, 4), **changes})
+
+
+def small_ddpm(**changes: Any) -> Plan:
+    """The smallest diffusion model worth running."""
+    options = SMALL_DDPM | changes.pop("options", {})
+    return make_plan(find_task("ddpm"), options, **{"evaluate_at": (2, 4), **changes})
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:

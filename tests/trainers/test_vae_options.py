@@ -72,7 +72,7 @@ def test_how_the_objective_is_measured_is_said_in_words() -> None:
 
 @pytest.mark.parametrize(("options", "told"), [
     ({"network": "my_package:generator"}, r"network\.kind is 'my_package:generator', but the networks of task"
-     r" vae are vae, and one of your own trains with task gan"),
+     r" vae are vae, and your own train with gan, or a task of yours"),
     ({"network": {"kind": "dcgan"}}, r"network\.kind is 'dcgan', but the networks of task vae are vae, and"),
     ({"network": {"kind": None}}, r"plan\.network\.kind is None"),
     ({"network": SkipNetwork()}, r"plan\.network\.kind is 'skip'"),

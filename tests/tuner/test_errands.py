@@ -41,7 +41,12 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
         assert lines[-1].startswith("discriminator.code")
     assert "plan.discriminator_sites" not in shell.fine("layers", "skip")
     assert "vae, as task vae trains it" in shell.fine("layers", "vae")
-    known = ", ".join(sorted([*PAIRS, "skip", "vae"]))
+    lines = shell.fine("layers", "ddpm").splitlines()
+    assert "ddpm, as task ddpm trains it" in lines[0]
+    assert [line.split()[0] for line in lines[2:]] == [
+        "down0", "down1", "down2", "mid", "up0", "up1", "up2", "code",
+    ]  # fmt: skip
+    known = ", ".join(sorted([*PAIRS, "ddpm", "skip", "vae"]))
     assert f"neither a network ({known}) nor a preset" in shell.mistake("layers", "dcgam")
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]
