@@ -53,6 +53,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "task": "ddpm",
         "plan": DIGITS | {"network": {"width": 8, "blocks": 1}, "lr": 4e-3, "sampling_steps": 10},
     },
+    "classifier": {
+        "task": "classifier",
+        "plan": {
+            "data": "digits",
+            "size": 8,
+            "limit": 100,
+            "network": {"width": 8, "stages": 2, "blocks": 1},
+        },
+    },
     "dip gaussian": dip("gaussian", sigma=25),
     "dip poisson": dip("poisson", peak=30),
     "dip super_resolution": dip("super_resolution", factor=2),
