@@ -4,7 +4,6 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -16,7 +15,8 @@ from trainers import scores as scoring
 from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.memory import exhausted
 from trainers.networks.pair import Generator, PictureForm
-from trainers.picture_options import GenerativeOptions, PictureOptions
+from trainers.picture_options import GenerativeOptions
+from trainers.pictures import batch, load, load_anew
 from trainers.plan import Plan
 from trainers.ramp import Ramp
 from trainers.settings import Mistake, generators
@@ -38,21 +38,10 @@ def prepare_pictures(plan: Plan, check: Callable[[PictureForm], dict[str, str]])
         from trainers.pretrained import find_inception  # seconds to import, and seldom needed
 
         find_inception()
-    _load.cache_clear()  # a folder may have changed since another study
-    whole = load(options)
+    whole = load_anew(options)
     datasets.limited(whole, options.limit, generator=np.random.default_rng(0), batch=options.batch)
     found = check(PictureForm(options.size, whole.images.shape[1], whole.classes))
     return {"data": whole.fingerprint(), **found, **scoring.prepare(options, whole)}
-
-
-def load(options: PictureOptions) -> datasets.Dataset:
-    """The pictures that the options name; read once for the trainings that one process runs in turn."""
-    return _load(options.data, options.root, options.download, options.size, options.channels)
-
-
-@lru_cache(maxsize=1)
-def _load(data: str, root: str, download: bool, size: int, channels: int | None) -> datasets.Dataset:
-    return datasets.load(data, root=root, download=download, size=size, channels=channels)
 
 
 class GenerativeTraining(Training):
@@ -131,10 +120,7 @@ class GenerativeTraining(Training):
 
     def drawn_pictures(self) -> tuple[Tensor, Tensor]:
         """A batch of the pictures: N×C×S×S in [-1, 1], and their classes N."""
-        chosen = torch.randint(
-            len(self.images), (self.options.batch,), generator=self.draw, device=self.device
-        )
-        return self.images[chosen].float() / 127.5 - 1, self.labels[chosen]
+        return batch(self.images, self.labels, self.options.batch, self.draw)
 
     def stepped(self) -> None:
         """Count the step, and let the averaged weights follow."""

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from trainings import bits, plain, small_gan
 
-from trainers import gan, generative
+from trainers import gan, pictures
 from trainers.drawing import as_bytes, grid
 from trainers.gan import GanTraining, train_gan
 from trainers.losses.build import LOSSES
@@ -34,7 +34,7 @@ def by_hand(plan: Plan, seed: int) -> tuple[nn.Module, nn.Module, list[Tensor]]:
     options: Any = plan.options
     _, training, _ = np.random.SeedSequence(seed).spawn(3)
     first, steps = (int(word) >> 1 for word in training.generate_state(2, np.uint64))
-    data = generative.load(options)
+    data = pictures.load(options)
     g, d = build_pair(
         options.network,
         PictureForm(options.size, channels=1, classes=data.classes),
