@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
 else:
     LossName = Literal[*LOSSES]
 
-Augmentation = Literal["color", "translation", "cutout"]  # `trainers/augment.py` does them
+Augmentation = Literal["color", "translation", "cutout", "flip"]  # `trainers/augment.py` does them
 
 
 def _kind(network: Any) -> str:
@@ -94,7 +94,8 @@ class GanOptions(GenerativeOptions):
         description=f"{', '.join(LOSSES)}; where it is left out, what the network was published with",
     )
     augment: tuple[Augmentation, ...] = Field(
-        default=(), description="what is done to pictures before they are judged: color, translation, cutout"
+        default=(),
+        description="what is done to pictures before they are judged: color, translation, cutout, flip",
     )
     generator_lr: float = Field(default=2e-4, gt=0, description="Adam's learning rate of the generator")
     discriminator_lr: float = Field(default=2e-4, gt=0, description="and of the discriminator")

@@ -70,6 +70,16 @@ def test_a_hole_is_half_as_wide_as_the_picture_and_centred_on_any_pixel(size: in
     assert seen == {(rows, columns) for rows in expected for columns in expected}
 
 
+def test_half_of_the_pictures_are_mirrored() -> None:
+    x = images(count=400)
+    mirrored = 0
+    for before, after in zip(x.numpy(), augmented(x, ["flip"], drawn(0)).numpy(), strict=True):
+        same = np.array_equal(before, after)
+        assert same or np.array_equal(before[:, :, ::-1], after)
+        mirrored += not same
+    assert 160 < mirrored < 240
+
+
 @KIND
 def test_pictures_are_changed_one_by_one_with_gradients_and_the_draws_that_are_given(kind: str) -> None:
     torch.manual_seed(4)
