@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from trainers import ddpm_options, dip_options, picture_options
+from trainers import classifier_options, ddpm_options, dip_options, picture_options
+from trainers.classifier_options import ClassifierOptions
 from trainers.ddpm_options import DdpmOptions
 from trainers.dip_options import DipOptions
 from trainers.gan_options import GanOptions
@@ -174,6 +175,20 @@ def _prepare_ddpm(plan: Plan) -> dict[str, str]:
     return prepare(plan)
 
 
+def _train_classifier(
+    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
+) -> Iterator["Evaluation"]:
+    from trainers.classifier import train_classifier
+
+    return train_classifier(plan, seed=seed, device=device, folder=folder)
+
+
+def _prepare_classifier(plan: Plan) -> dict[str, str]:
+    from trainers.classifier import prepare
+
+    return prepare(plan)
+
+
 TASKS: dict[str, Task] = {
     "dip": Task(
         "dip",
@@ -225,6 +240,20 @@ TASKS: dict[str, Task] = {
         prepare=_prepare_ddpm,
         measured=ddpm_options.measured,
         companions=picture_options.companions,
+    ),
+    "classifier": Task(
+        "classifier",
+        "accuracy",
+        "maximize",
+        _train_classifier,
+        sites=picture_options.sites,
+        options=ClassifierOptions,
+        scope=classifier_options.scope,
+        prepare=_prepare_classifier,
+        measured=classifier_options.measured,
+        companions=classifier_options.companions,
+        directions=classifier_options.METRICS,
+        confirmation=classifier_options.confirmation,
     ),
 }
 
@@ -308,8 +337,15 @@ def make_plan(
 
 
 def extras_of(options: BaseModel) -> list[str]:
-    """The options that extras may override: the top-level ones that are numbers with a fraction."""
-    return [key for key, field in type(options).model_fields.items() if field.annotation is float]
+    """The options that extras may override: the top-level ones that are numbers with a fraction.
+
+    Not those of the model's FIXED, which say on what a trial is scored: trials would not compare.
+    """
+    model = type(options)
+    fixed = getattr(model, "FIXED", ())
+    return [
+        key for key, field in model.model_fields.items() if field.annotation is float and key not in fixed
+    ]
 
 
 def _check_extras(task: Task, options: BaseModel, extras: Mapping[str, float]) -> None:

@@ -46,6 +46,15 @@ class Judge(nn.Module):
         return self.body(x)
 
 
+def classifier(channels: int = 1, classes: int = 10, width: int = 4) -> nn.Sequential:
+    """N×channels×H×W → N×classes."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, 2, 1), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, classes),
+    )  # fmt: skip
+
+
 class Features(nn.Module):
     """No discriminator: N×1×8×8 → N×3."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainers.classifier import ClassifierTraining
 from trainers.ddpm import DdpmTraining
 from trainers.dip import DipTraining
 from trainers.gan import GanTraining
@@ -52,6 +53,13 @@ SMALL_DDPM = {
     "batch": 16,
     "average": 0.9,
 }
+SMALL_CLASSIFIER = {
+    "data": "digits",
+    "size": 8,
+    "network": {"width": 4, "stages": 2, "blocks": 1},
+    "batch": 16,
+    "lr": 0.02,
+}
 PLANS: dict[str, Plan] = {
     # 20 pixels are no multiple of 8 and the network has 3 scales, so the picture is padded, too
     "dip": make_plan(
@@ -84,6 +92,13 @@ PLANS: dict[str, Plan] = {
         extras={"lr": 0.001, "ramp": 0.7},
         evaluate_at=(2, 3, 6),
     ),
+    "classifier": make_plan(
+        find_task("classifier"),
+        SMALL_CLASSIFIER | {"limit": 0.5, "augment": ["translation", "flip"]},
+        settings={"h0": L0Inf(k=2), "h1": L0(keep=0.25), "code": L1(weight=0.01)},
+        extras={"lr": 0.05, "ramp": 0.7},
+        evaluate_at=(2, 3, 6),
+    ),
 }
 # the object that a task's `train` runs
 TRAININGS: dict[str, Callable[..., Training]] = {
@@ -91,6 +106,7 @@ TRAININGS: dict[str, Callable[..., Training]] = {
     "gan": GanTraining,
     "vae": VaeTraining,
     "ddpm": DdpmTraining,
+    "classifier": ClassifierTraining,
 }
 
 
@@ -116,6 +132,12 @@ def small_ddpm(**changes: Any) -> Plan:
     """The smallest diffusion model worth running."""
     options = SMALL_DDPM | changes.pop("options", {})
     return make_plan(find_task("ddpm"), options, **{"evaluate_at": (2, 4), **changes})
+
+
+def small_classifier(**changes: Any) -> Plan:
+    """The smallest classifier worth running: some 5 ms a step."""
+    options = SMALL_CLASSIFIER | changes.pop("options", {})
+    return make_plan(find_task("classifier"), options, **{"evaluate_at": (2, 4), **changes})
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from trainings import PLANS, TRAININGS, small_dip, small_gan
+from trainings import PLANS, TRAININGS, small_classifier, small_dip, small_gan, small_vae
 
 from trainers.plan import Plan
 from trainers.ramp import Ramp
@@ -26,7 +26,12 @@ def test_it_grows_in_equal_steps_to_1_and_stays_there(small: type[Plan]) -> None
 @pytest.mark.parametrize("task", PLANS)
 def test_a_training_turns_its_regularizers_up(task: str) -> None:
     """A penalty of the first step costs a part of what it would; at the end a projection acts whole."""
-    small, site = {"dip": (small_dip, "up0"), "gan": (small_gan, "h0")}[task]
+    small, site, loss = {
+        "dip": (small_dip, "up0", "loss"),
+        "gan": (small_gan, "h0", "loss_generator"),
+        "vae": (small_vae, "h0", "loss"),
+        "classifier": (small_classifier, "h0", "loss"),
+    }[task]
     settings = {site: L0(keep=0.25), "code": L1(weight=1e3)}
     slow, at_once = (
         TRAININGS[task](small(options={"ramp": f}, settings=settings, evaluate_at=STEPS), seed=0)
@@ -36,7 +41,7 @@ def test_a_training_turns_its_regularizers_up(task: str) -> None:
     for training in (slow, at_once):
         training.step()
         metrics, _ = training.evaluate()
-        losses.append(metrics["loss" if task == "dip" else "loss_generator"])
+        losses.append(metrics[loss])
     assert losses[0] < 0.5 * losses[1]  # a tenth of the penalty
     assert metrics[f"{site}.density"] == pytest.approx(0.25, abs=0.02)
     assert slow.evaluate()[0][f"{site}.density"] > 0.35  # a ReLU leaves half

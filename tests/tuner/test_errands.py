@@ -46,7 +46,10 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
     assert [line.split()[0] for line in lines[2:]] == [
         "down0", "down1", "down2", "mid", "up0", "up1", "up2", "code",
     ]  # fmt: skip
-    known = ", ".join(sorted([*PAIRS, "ddpm", "skip", "vae"]))
+    lines = shell.fine("layers", "classifier").splitlines()
+    assert "classifier, as task classifier trains it" in lines[0]
+    assert lines[-1].split() == ["code", "64", "8", "8", str(64 * 8 * 8)]
+    known = ", ".join(sorted([*PAIRS, "classifier", "ddpm", "skip", "vae"]))
     assert f"neither a network ({known}) nor a preset" in shell.mistake("layers", "dcgam")
     own = shell.fine("layers", "analytic:TASK").splitlines()
     assert [line.split()[0] for line in own[2:]] == ["down0", "up0", "code"]

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainers import pair_options
+from trainers import classifier_options, pair_options
+from trainers.classifier_options import ClassifierNetwork
 from trainers.dip_options import OwnPrior, SkipNetwork
 from trainers.gan_options import OwnJudge, OwnPair
+from trainers.networks.classifier import Classifier
 from trainers.networks.draws import DrawFrom
 from trainers.networks.own import (
+    OwnClassifier,
     OwnDiscriminator,
     OwnGenerator,
     OwnRestorer,
@@ -78,6 +81,19 @@ def build_pair(
     return drawing, judging
 
 
+def build_classifier(
+    config: ClassifierNetwork | classifier_options.OwnClassifier,
+    form: PictureForm,
+    *,
+    generator: torch.Generator,
+) -> Classifier | OwnClassifier:
+    """What classifies such pictures: on the CPU in training mode, initialised from `generator`, a CPU's."""
+    with DrawFrom(generator):
+        if isinstance(config, classifier_options.OwnClassifier):
+            return OwnClassifier(config)
+        return Classifier(config, form)
+
+
 def check_restorer(config: OwnPrior, picture: tuple[int, int, int]) -> str:
     """Refuse a user's network that does not draw pictures of C×H×W, or whose sites do not fire.
 
@@ -90,6 +106,21 @@ def check_restorer(config: OwnPrior, picture: tuple[int, int, int]) -> str:
     seen.sparsity()
     refuse_the_same(config, network.bare)
     return fingerprint(network.bare, config.sites(*picture[1:]))
+
+
+def check_classifier(config: classifier_options.OwnClassifier, form: PictureForm) -> str:
+    """Refuse a user's network that does not tell the classes of such pictures, or whose sites do not fire.
+
+    Returns its fingerprint: a study does not go on with another.
+    """
+    network = build_classifier(config, form, generator=torch.Generator())
+    sites = config.sites(form.size)
+    seen = attach(network.bare, {}, names=network.names, observe=sites)
+    logits = tried(config.kind, network, torch.zeros(2, form.channels, form.size, form.size))
+    refuse_shape(config.kind, logits, (2, form.classes), "the logits of two pictures are")
+    seen.sparsity()
+    refuse_the_same(config, network.bare)
+    return fingerprint(network.bare, sites)
 
 
 def check_pair(config: OwnPair, form: PictureForm) -> str:

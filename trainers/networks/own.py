@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainers import classifier_options
 from trainers.dip_options import OwnPrior
 from trainers.gan_options import OwnJudge, OwnPair
 from trainers.layers import Shape, built, candidates, first_tensor, guessed_inputs, label_argument, looking
@@ -125,6 +126,22 @@ class OwnRestorer(Sited):
     def forward(self, x: Tensor) -> Tensor:
         drawn: Tensor = self.end(first_tensor(self.network(x)))
         return drawn
+
+
+class OwnClassifier(Sited):
+    """A user's network that tells classes: N×C×S×S in [-1, 1] → N×classes, logits."""
+
+    def __init__(self, config: classifier_options.OwnClassifier) -> None:
+        super().__init__()
+        self.names, self.network = config.names, made(config)
+
+    @property
+    def bare(self) -> nn.Module:
+        return self.network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = first_tensor(self.network(images))
+        return logits
 
 
 class OwnGenerator(pair.Generator):

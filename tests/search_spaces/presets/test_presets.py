@@ -11,8 +11,8 @@ from trainers.settings import Mistake
 
 def test_the_presets_are_listed() -> None:
     assert preset_names() == [
-        "ddpm-digits", "dip-denoise", "dip-denoise-full", "dip-noisy-photo", "gan-cifar10",
-        "gan-cifar10-low-data", "gan-digits", "gan-digits-low-data", "gan-fashion",
+        "classifier-digits", "ddpm-digits", "dip-denoise", "dip-denoise-full", "dip-noisy-photo",
+        "gan-cifar10", "gan-cifar10-low-data", "gan-digits", "gan-digits-low-data", "gan-fashion",
         "vae-digits",
     ]  # fmt: skip
 
