@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from trainings import PLANS, TRAININGS, small_classifier, small_dip, small_gan, small_vae
+from trainings import PLANS, TRAININGS, small_classifier, small_ddpm, small_dip, small_gan, small_vae
 
 from trainers.plan import Plan
 from trainers.ramp import Ramp
@@ -30,6 +30,7 @@ def test_a_training_turns_its_regularizers_up(task: str) -> None:
         "dip": (small_dip, "up0", "loss"),
         "gan": (small_gan, "h0", "loss_generator"),
         "vae": (small_vae, "h0", "loss"),
+        "ddpm": (small_ddpm, "up0", "loss"),
         "classifier": (small_classifier, "h0", "loss"),
     }[task]
     settings = {site: L0(keep=0.25), "code": L1(weight=1e3)}
