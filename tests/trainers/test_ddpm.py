@@ -1,7 +1,6 @@
 """The step against the loop that one would write by hand, what an evaluation draws, and where it looks."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from trainings import bits, plain, small_ddpm
+from trainings import small_ddpm
 
 from trainers import generative
 from trainers.ddpm import DdpmTraining, prepare, train_ddpm
@@ -206,47 +205,3 @@ def test_what_is_prepared_names_the_pictures_and_another_is_refused(tmp_path: Pa
         DdpmTraining(small_ddpm(prepared=found | {"data": "0" * 64}), seed=0)
     with pytest.raises(Mistake, match="nowhere"):
         prepare(small_ddpm(options={"data": str(tmp_path / "nowhere")}))
-
-
-# --- on a GPU --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.gpu
-def test_a_captured_step_computes_what_an_eager_one_does(deterministic: None) -> None:
-    settings = {"mid": L0Inf(k=2), "code": L1(0.1)}
-    plan = small_ddpm(settings=settings, extras={"ramp": 0.7}, evaluate_at=(12,))
-    eager, captured = (DdpmTraining(plan, seed=0, device="cuda") for _ in range(2))
-    for _ in range(12):
-        eager.step()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            captured.step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(captured.draw)
-    with torch.cuda.graph(graph):  # capturing runs nothing: the fourth step is the first replay
-        captured.step()
-    for _ in range(9):
-        graph.replay()
-    torch.cuda.synchronize()
-    assert float(captured.count) == 12
-    for ours, theirs in zip(captured.weights, eager.weights, strict=True):
-        assert torch.equal(ours, theirs)
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_it_goes_on_where_it_stopped(tmp_path: Path, deterministic: None) -> None:
-    plan = small_ddpm(settings={"mid": L0(0.25)}, evaluate_at=(2, 4))
-    whole = [plain(one) for one in train_ddpm(plan, seed=0, device="cuda")]
-    next(train_ddpm(plan, seed=0, device="cuda", folder=tmp_path))
-    rest = [plain(one) for one in train_ddpm(plan, seed=0, device="cuda", folder=tmp_path)]
-    assert bits(rest) == bits(whole)

@@ -4,7 +4,8 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import PLANS, TRAININGS, Dies, bits, plain
 
 from trainers import checkpoint
+from trainers.dip import Restoration
 from trainers.tasks import TASKS, metric_of, sites_of
 from trainers.training import Evaluation, Training, run
 
@@ -197,3 +199,64 @@ def test_a_step_runs_the_same_operations_every_time(task: str) -> None:
         programs.append(mode.names)
     assert len(programs[0]) > 10
     assert programs[0] == programs[1] == programs[2]
+
+
+# --- on a GPU --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """The same bits each time: otherwise two eager trainings differ, and near a tie L0,∞ by a whole entry."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def numbers(state: Any) -> list[Tensor]:
+    """The floating tensors in a state: weights, optimizers, counts; not the states of generators."""
+    if isinstance(state, Tensor):
+        return [state.detach().cpu()] if state.is_floating_point() else []
+    within = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for one in within for tensor in numbers(one)]
+
+
+def generators(thing: object) -> list[torch.Generator]:
+    """What a training draws from, and its parts, of which Deep Image Prior has one a picture."""
+    held = vars(thing).values()
+    parts = [one for each in held for one in (each if isinstance(each, list) else [each])]
+    found = [one for one in parts if isinstance(one, torch.Generator)]
+    return found + [one for part in parts if isinstance(part, Restoration) for one in generators(part)]
+
+
+@pytest.mark.gpu
+@TASK
+def test_a_captured_step_computes_what_an_eager_one_does(task: str, deterministic: None) -> None:
+    eager, captured = (TRAININGS[task](PLANS[task], seed=0, device="cuda") for _ in range(2))
+    for _ in range(6):
+        eager.step()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            captured.step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators(captured):
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph):  # capturing runs nothing: the third step is the first replay
+        captured.step()
+    for _ in range(4):
+        graph.replay()
+    torch.cuda.synchronize()
+    ours, theirs = numbers(captured.state_dict()), numbers(eager.state_dict())
+    assert len(ours) == len(theirs) > 10
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.gpu
+@TASK
+def test_on_a_gpu_it_goes_on_where_it_stopped(task: str, tmp_path: Path, deterministic: None) -> None:
+    plan, make = PLANS[task], partial(TRAININGS[task], PLANS[task], seed=0, device="cuda")
+    whole = [plain(one) for one in run(make(), plan=plan, seed=0)]
+    next(run(make(), plan=plan, seed=0, folder=tmp_path))
+    assert [plain(one) for one in run(make(), plan=plan, seed=0, folder=tmp_path)] == whole

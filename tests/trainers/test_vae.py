@@ -1,8 +1,6 @@
 """The bound that an autoencoder maximises, its step against the loop by hand, and that it learns."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from gans import state
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
-from trainings import bits, plain, small_vae
+from trainings import bits, small_vae
 
 from trainers import generative, vae
 from trainers.drawing import as_bytes, grid
@@ -210,47 +208,3 @@ def test_a_plan_of_another_task_is_refused() -> None:
     plan = Plan(task="dip", options=Frozen(), evaluate_at=(1,))
     with pytest.raises(Mistake, match="the plan's task is 'dip', but a VAE trains plans of 'vae'"):
         train_vae(plan, seed=0)
-
-
-# --- on a GPU --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """The same bits each time: otherwise two eager trainings differ, and near a tie L0,∞ by a whole entry."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.gpu
-def test_a_captured_step_computes_what_an_eager_one_does(deterministic: None) -> None:
-    plan = small_vae(settings={"h0": L0Inf(k=2), "code": L1(0.1)}, evaluate_at=(12,))
-    eager, captured = (VaeTraining(plan, seed=0, device="cuda") for _ in range(2))
-    for _ in range(12):
-        eager.step()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            captured.step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(captured.draw)
-    with torch.cuda.graph(graph):  # capturing runs nothing: the fourth step is the first replay
-        captured.step()
-    for _ in range(9):
-        graph.replay()
-    torch.cuda.synchronize()
-    assert float(captured.count) == 12
-    for ours, theirs in zip(captured.generator.parameters(), eager.generator.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    plan = small_vae(settings={"h0": L0(0.25)})
-    whole = [plain(one) for one in train_vae(plan, seed=0, device="cuda")]
-    next(train_vae(plan, seed=0, device="cuda", folder=tmp_path))
-    assert [one["step"] for one in whole] == [2, 4]
-    assert [one.step for one in train_vae(plan, seed=0, device="cuda", folder=tmp_path)] == [2, 4]
