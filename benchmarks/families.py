@@ -6,8 +6,9 @@ that file and the trial's seed gives the leader's value again, bit for bit, or h
 """
 
 import argparse
-import subprocess
-import sys
+import contextlib
+import io
+import os
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +21,7 @@ from trainers.losses.names import LOSSES
 from trainers.pair_options import PAIRS
 from trainers.settings import load
 from trainers.tasks import find_task, metric_of, plan_from_json
+from tuner.cli import main as command_line
 from tuner.record import Record
 from tuner.states import RUNNING
 
@@ -78,10 +80,11 @@ def studied(family: Mapping[str, Any], folder: Path, trials: int, steps: int) ->
     (folder / "small.yaml").write_text(yaml.safe_dump(spec))
     _write_mask(folder / MASK)
     for words in (("search", "small.yaml"), ("export", "small")):
-        command = [sys.executable, "-m", "tuner", *words]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode != 0:
-            return f"{words[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}"
+        said = io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = command_line(words)
+        if status != 0:
+            return f"{words[0]} ended with {status}: {said.getvalue().strip()[-300:]}"
     rows = Record(f"sqlite:///{folder}/studies/small/study.db", "small").rows()
     content = load(folder / "studies" / "small" / "settings.json")
     plan = plan_from_json(content.plan, settings=content.sites)
@@ -116,6 +119,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--steps", type=int, default=180)
     asked = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import ray  # once for all studies: to start and stop it takes longer than one of them
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     say = partial(print, flush=True)
     say("| family | trains | searched | exported | re-applied |")
     say("| --- | --- | --- | --- | --- |")
