@@ -63,6 +63,13 @@ class AtStep:
 
 
 @dataclass(frozen=True)
+class Companion(AtStep):
+    """The comparison of a metric that stands beside, at the last step; `oracle` as of a `Confirmation`."""
+
+    oracle: bool = False
+
+
+@dataclass(frozen=True)
 class Confirmation:
     """What the pairs say about one winner; `sentence` follows from the interval at the last step alone.
 
@@ -88,7 +95,7 @@ class Confirmation:
     baseline_reach: int | None
     steps: tuple[AtStep, ...]
     oracle: bool = False
-    companions: Mapping[str, AtStep] = field(default_factory=dict)
+    companions: Mapping[str, Companion] = field(default_factory=dict)
 
     @property
     def last(self) -> AtStep:

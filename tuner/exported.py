@@ -82,19 +82,25 @@ def attained_of(
 
 def companions_of(
     names: Iterable[str], metrics: Mapping[str, float], baseline: Mapping[str, Any] | None
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, Any]]:
     """The metrics that stand beside the one that is optimised, each beside the baseline's own.
+
+    `oracle` says that one needs the clean picture of what is tuned on.
 
     Args:
         names: of these metrics.
         metrics, baseline: as for `attained_of`.
 
     >>> companions_of(["fd_pixels"], {"fd_pixels": 2.0}, {"metrics": {"fd_pixels": 3.0}})
-    {'fd_pixels': {'value': 2.0, 'baseline': 3.0}}
+    {'fd_pixels': {'value': 2.0, 'baseline': 3.0, 'oracle': False}}
     """
     own = (baseline or {}).get("metrics", {})
     return {
-        name: {"value": finite(metrics.get(safe(name))), "baseline": finite(own.get(safe(name)))}
+        name: {
+            "value": finite(metrics.get(safe(name))),
+            "baseline": finite(own.get(safe(name))),
+            "oracle": name in ORACLES,
+        }
         for name in names
     }
 

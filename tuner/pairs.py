@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainers.settings import Mistake, Regularizer
 from trainers.tasks import ORACLES, direction_of, find_task, scope_of
-from tuner.confirm import Confirmation, Pair, compare
+from tuner.confirm import Companion, Confirmation, Pair, compare
 from tuner.standing import identity, identity_of, leaders
 from tuner.states import COMPLETE, FAILED, PRUNED
 
@@ -95,10 +95,14 @@ def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation
     for name in spec.companions():
         beside = by(name)
         found = [
-            replace(one, companions={**one.companions, name: other.last})
+            replace(one, companions={**one.companions, name: _companion(other)})
             for one, other in zip(found, beside, strict=True)
         ]
     return found
+
+
+def _companion(one: Confirmation) -> Companion:
+    return Companion(**vars(one.last), oracle=one.oracle)
 
 
 def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:

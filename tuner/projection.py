@@ -4,7 +4,7 @@ A function of the record alone; `runs.py` knows what MLflow has of it already.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +194,7 @@ class Projection:
             tags[names.REASON] = row.reason[:_LONGEST_REASON]
         if row.evaluations:
             tags[names.STEP] = str(row.evaluations[-1].step)
+            tags |= _oracles(row.evaluations[-1].metrics)
         if row.nodes:
             tags[names.NODES] = ", ".join(row.nodes)
         if row.restarts:
@@ -248,6 +249,7 @@ class Projection:
         if baseline is not None:  # its measures are metrics: a tag has no room for those of many sites
             told = {key: value for key, value in baseline.items() if key != "metrics"}
             tags[names.BASELINE] = json.dumps(told)
+            tags |= _oracles(baseline["metrics"])
         run.send(tags, baseline_points(rows, baseline))
 
     def _copy_best(
@@ -269,6 +271,12 @@ class Projection:
     def _copy_checkpoint(self, run: Run, row: "Row", confirmed: Confirmation | None) -> None:
         if send_checkpoint(run, row, self._storage):
             run.send(self._tags(row, confirmed))
+
+
+def _oracles(metrics: Iterable[str]) -> dict[str, str]:
+    """The tag of a run that holds these metrics; MLflow shows their bare names."""
+    marked = [name for name in metrics if name in ORACLES]
+    return {names.ORACLES: ", ".join(marked)} if marked else {}
 
 
 def _is_about_one_run(error: Exception) -> bool:

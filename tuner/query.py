@@ -76,8 +76,8 @@ def best_trials(
     Each is {run_id, role, trial, state, reason, metric, direction, oracle, measured, value, step, companions,
     settings, extras, attained, baseline, confirmed}: `value` is None unless the trial is COMPLETE, `settings`
     has the form of an exported file's `sites`, `attained` is what they did at each site at `step`, beside the
-    baseline's own, `companions` are the metrics to look at beside the value, {name: {value, baseline}},
-    `measured` says how it is measured, and `oracle` that it needs the clean picture.
+    baseline's own, `companions` are the metrics to look at beside the value, as {name: {value, baseline,
+    oracle}}, `measured` says how it is measured, and `oracle` that it needs the clean picture.
 
     Args:
         name: the study's name or uuid.

@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers.settings import Regularizer, strength_of
 from trainers.tasks import ORACLES
@@ -305,7 +305,7 @@ def _way_out(rows: Sequence["Row"], spec: "StudySpec", commands: Commands) -> li
 
 
 def _leader(
-    now: Standing, spec: "StudySpec", count: int, beside: Mapping[str, Mapping[str, float | None]]
+    now: Standing, spec: "StudySpec", count: int, beside: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
     sd = now.sd
     value, step = number(now.value, sd), now.leader.evaluations[-1].step
@@ -313,7 +313,9 @@ def _leader(
     for site, regularizer in now.leader.settings.items():
         lines.append(f"  {settings_text({site: regularizer})}")
     lines += [f"  {settings_text({}, {name: value})}" for name, value in now.leader.extras.items()]
-    lines += [f"  with {companion_text(name, **entry)}" for name, entry in beside.items()]
+    lines += [
+        f"  with {companion_text(name, entry['value'], entry['baseline'])}" for name, entry in beside.items()
+    ]
     how = f"  {caption(spec.direction(), spec.measured())}"
     if now.baseline is None:
         return [*lines, how, "No baseline finished, so there is nothing to compare it with."]

@@ -28,6 +28,7 @@ TRIAL, REASON, SETTINGS, STEP, CONFIRMED = "trial", "reason", "settings", "step"
 METRIC, DIRECTION, BASELINE, ORACLE = "metric", "direction", "baseline", "oracle"
 NODES, RESTARTS = "nodes", "restarts"  # where a trial was trained; how often it had to begin again
 MEASURED, COMPANIONS = "measured", "companions"  # how the metric is measured; the names of those beside it
+ORACLES = "oracles"  # of what the run holds, the metrics that need the clean picture
 PARENT = "mlflow.parentRunId"
 EXTRAS = "extras."  # begins the names of an extra's parameter and metric
 OF_BASELINE = "baseline."  # and those of the baselines' mean measures, metrics of the study's own run

@@ -32,6 +32,7 @@ from tuner.tracker import Tracker
 from tuner.tracking import delete_runs
 
 UP = {"up0": L0(keep=0.25)}
+DENOISING = {"size": 32, "network": {"width": 4, "scales": 2}}
 
 
 def project(record: Any, tracking: str, folder: Path) -> None:
@@ -410,6 +411,27 @@ def test_a_metric_that_needs_the_clean_picture_is_marked(store: str, tmp_path: P
     assert settings_file("mine", tracking=store, root=tmp_path).provenance["oracle"] is True
 
 
+def test_metrics_that_need_the_clean_picture_are_marked_beside_another_objective(
+    store: str, tmp_path: Path
+) -> None:
+    record = study(tmp_path, plan=DENOISING | {"objective": "sure"}, task="dip")
+    for role, settings in (("baseline", {}), ("proposal", UP), ("confirmation", {}), ("confirmation", UP)):
+        row = record.add(role, seed=0, settings=settings, pair=0 if role == "confirmation" else None)
+        for step in STEPS:
+            record.evaluation(role, row.number, step, {"sure": 0.1, "psnr": 20.0, "ssim": 0.5, "loss": 1.0})
+    project(record, store, tmp_path)
+    found = runs(store)
+    assert {label: run.data.tags.get("oracles") for label, run in found.items()} == {
+        label: "psnr" if label == "study" else "psnr, ssim" for label in found
+    }
+    assert not any("oracle" in run.data.tags for run in found.values())  # the objective is none
+    (told,) = best_trials("mine", tracking=store, root=tmp_path)
+    assert (told["oracle"], told["companions"]["psnr"]["oracle"]) == (False, True)
+    assert told["confirmed"]["companions"]["psnr"]["oracle"] is True
+    beside = settings_file("mine", tracking=store, root=tmp_path).confirmed["companions"]["psnr"]
+    assert beside["oracle"] is True and beside["pairs"] == 1
+
+
 def test_how_the_metric_is_measured_and_what_stands_beside_it(store: str, tmp_path: Path) -> None:
     plan = {"text": "never read", "factor": 2.0}
     record = study(tmp_path, task="sharing:TASK", plan=plan, trials=2)
@@ -422,8 +444,8 @@ def test_how_the_metric_is_measured_and_what_stands_beside_it(store: str, tmp_pa
     project(record, store, tmp_path)
     first, second = best_trials("mine", tracking=store, root=tmp_path)
     assert (first["direction"], first["measured"]) == ("maximize", "2 less half of the sites")
-    assert first["companions"] == {"beside": {"value": 2.0, "baseline": 0.75}}
-    assert second["companions"] == {"beside": {"value": None, "baseline": 0.75}}
+    assert first["companions"] == {"beside": {"value": 2.0, "baseline": 0.75, "oracle": False}}
+    assert second["companions"] == {"beside": {"value": None, "baseline": 0.75, "oracle": False}}
     provenance = settings_file("mine", tracking=store, root=tmp_path).provenance
     assert provenance["measured"] == "2 less half of the sites"
 
