@@ -64,8 +64,9 @@ class AtStep:
 
 @dataclass(frozen=True)
 class Companion(AtStep):
-    """The comparison of a metric that stands beside, at the last step; `oracle` as of a `Confirmation`."""
+    """The comparison of a metric that stands beside, at the last step; the rest as of a `Confirmation`."""
 
+    direction: str = "minimize"
     oracle: bool = False
 
 

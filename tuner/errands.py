@@ -108,7 +108,7 @@ def _device() -> str:
 def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", folder: Path) -> None:
     """Print each evaluation and keep its pictures; what the sites attained is said once, at the end."""
     from trainers.images import save_pictures
-    from trainers.tasks import direction_of, measured_of, metric_of
+    from trainers.tasks import companions_of, direction_of, measured_of, metric_of
     from tuner.screen import caption, shown_metric
 
     metric, last = metric_of(task, plan), None
@@ -127,7 +127,8 @@ def _follow(evaluations: "Iterator[Evaluation]", task: "Task", plan: "Plan", fol
         print(f"{site}: {', '.join(attained)}")
     if not math.isfinite(last.metrics[metric]):
         raise RuntimeError(f"the training diverged: {metric} is {last.metrics[metric]} at step {last.step}")
-    print(caption(direction_of(task, metric), measured_of(task, plan)))
+    ways = {name: direction_of(task, name) for name in companions_of(task, plan)}
+    print(caption(direction_of(task, metric), measured_of(task, plan), ways))
     print(f"Pictures and checkpoint: {folder}")
 
 

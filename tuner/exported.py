@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -38,7 +38,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def baseline_of(rows: Iterable["Row"], companions: Sequence[str] = ()) -> dict[str, Any] | None:
+def baseline_of(rows: Iterable["Row"], companions: Collection[str] = ()) -> dict[str, Any] | None:
     """What the COMPLETE baselines reached, as {mean, sd, seeds, step, metrics}; None where there is none.
 
     `sd` is None for one seed. `metrics` has the companions and each site's measures, averaged over the
@@ -81,27 +81,28 @@ def attained_of(
 
 
 def companions_of(
-    names: Iterable[str], metrics: Mapping[str, float], baseline: Mapping[str, Any] | None
+    directions: Mapping[str, str | None], metrics: Mapping[str, float], baseline: Mapping[str, Any] | None
 ) -> dict[str, dict[str, Any]]:
     """The metrics that stand beside the one that is optimised, each beside the baseline's own.
 
     `oracle` says that one needs the clean picture of what is tuned on.
 
     Args:
-        names: of these metrics.
+        directions: which way each of these metrics is better, None where that is not known.
         metrics, baseline: as for `attained_of`.
 
-    >>> companions_of(["fd_pixels"], {"fd_pixels": 2.0}, {"metrics": {"fd_pixels": 3.0}})
-    {'fd_pixels': {'value': 2.0, 'baseline': 3.0, 'oracle': False}}
+    >>> companions_of({"fid": "minimize"}, {"fid": 2.0}, {"metrics": {"fid": 3.0}})
+    {'fid': {'value': 2.0, 'baseline': 3.0, 'direction': 'minimize', 'oracle': False}}
     """
     own = (baseline or {}).get("metrics", {})
     return {
         name: {
             "value": finite(metrics.get(safe(name))),
             "baseline": finite(own.get(safe(name))),
+            "direction": direction,
             "oracle": name in ORACLES,
         }
-        for name in names
+        for name, direction in directions.items()
     }
 
 

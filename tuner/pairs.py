@@ -102,7 +102,7 @@ def confirmations(rows: Iterable["Row"], spec: "StudySpec") -> list[Confirmation
 
 
 def _companion(one: Confirmation) -> Companion:
-    return Companion(**vars(one.last), oracle=one.oracle)
+    return Companion(**vars(one.last), direction=one.direction, oracle=one.oracle)
 
 
 def _pair(winner: "Row", baseline: "Row | None", metric: str) -> Pair:

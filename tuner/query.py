@@ -47,7 +47,7 @@ class Found:
     direction: str
     baseline: dict[str, Any] | None
     measured: str | None
-    companions: tuple[str, ...]
+    companions: dict[str, str | None]
 
     def trials(
         self, query: str, *, order_by: list[str] | None = None, most: int | None = None
@@ -77,7 +77,7 @@ def best_trials(
     settings, extras, attained, baseline, confirmed}: `value` is None unless the trial is COMPLETE, `settings`
     has the form of an exported file's `sites`, `attained` is what they did at each site at `step`, beside the
     baseline's own, `companions` are the metrics to look at beside the value, as {name: {value, baseline,
-    oracle}}, `measured` says how it is measured, and `oracle` that it needs the clean picture.
+    direction, oracle}}, `measured` says how it is measured, and `oracle` that it needs the clean picture.
 
     Args:
         name: the study's name or uuid.
@@ -182,8 +182,13 @@ def found(client: "MlflowClient", run: "Run") -> Found:
         direction=tags[names.DIRECTION],
         baseline=baseline,
         measured=tags.get(names.MEASURED),
-        companions=tuple(json.loads(tags.get(names.COMPANIONS, "[]"))),
+        companions=_companions(json.loads(tags.get(names.COMPANIONS, "{}"))),
     )
+
+
+def _companions(told: dict[str, str] | list[str]) -> dict[str, str | None]:
+    """Earlier versions wrote the names alone."""
+    return dict.fromkeys(told) if isinstance(told, list) else dict(told)
 
 
 def _kept(name: str, root: Path) -> str | None:

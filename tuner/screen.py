@@ -69,14 +69,32 @@ def shown_metric(metric: str) -> str:
     return f"{metric} (oracle)" if metric in ORACLES else metric
 
 
-def caption(direction: str, measured: str | None) -> str:
+def better(direction: str) -> str:
+    """Which way a metric is better, in words.
+
+    >>> better("maximize")
+    'higher is better'
+    """
+    return f"{'higher' if direction == 'maximize' else 'lower'} is better"
+
+
+def caption(direction: str, measured: str | None, beside: Mapping[str, str | None] | None = None) -> str:
     """How the values of a table are to be read.
+
+    Args:
+        direction, measured: of what is optimised.
+        beside: which way each metric that stands beside it is better, None where that is not known.
 
     >>> caption("minimize", "on 20000 samples")
     '(lower is better; on 20000 samples)'
+    >>> caption("minimize", None, {"psnr": "maximize", "loss": "minimize"})
+    '(lower is better, higher for psnr (oracle))'
     """
-    higher = "higher" if direction == "maximize" else "lower"
-    return f"({higher} is better; {measured})" if measured else f"({higher} is better)"
+    others = [shown_metric(name) for name, way in (beside or {}).items() if way not in (None, direction)]
+    said = better(direction)
+    if others:
+        said += f", {'lower' if direction == 'maximize' else 'higher'} for {' and '.join(others)}"
+    return f"({said}; {measured})" if measured else f"({said})"
 
 
 def companion_text(name: str, value: float | None, baseline: float | None) -> str:
@@ -316,7 +334,7 @@ def _leader(
     lines += [
         f"  with {companion_text(name, entry['value'], entry['baseline'])}" for name, entry in beside.items()
     ]
-    how = f"  {caption(spec.direction(), spec.measured())}"
+    how = f"  {caption(spec.direction(), spec.measured(), spec.companions())}"
     if now.baseline is None:
         return [*lines, how, "No baseline finished, so there is nothing to compare it with."]
     if now.same_seed is not None:

@@ -16,6 +16,7 @@ from trainers.plan import Frozen, Plan, Prepared, one_sentence, places
 from trainers.settings import Mistake, Regularizer, strength_of
 from trainers.tasks import (
     TASKS,
+    Direction,
     companions_of,
     confirmation_of,
     direction_of,
@@ -165,7 +166,7 @@ class StudySpec(Frozen):
         """The name of what is optimised."""
         return metric_of(find_task(self.task), self.plan_with({}, {}))
 
-    def direction(self) -> Literal["minimize", "maximize"]:
+    def direction(self) -> Direction:
         """`minimize` or `maximize`."""
         return direction_of(find_task(self.task), self.metric())
 
@@ -173,9 +174,10 @@ class StudySpec(Frozen):
         """How that is measured in trials of a role, in one clause; empty where the task does not say."""
         return measured_of(find_task(self.task), self.plan_with({}, {}, role=role))
 
-    def companions(self) -> tuple[str, ...]:
-        """The metrics that are shown beside it."""
-        return companions_of(find_task(self.task), self.plan_with({}, {}))
+    def companions(self) -> dict[str, Direction]:
+        """The metrics that are shown beside it, and which way each is better."""
+        task = find_task(self.task)
+        return {name: direction_of(task, name) for name in companions_of(task, self.plan_with({}, {}))}
 
     def sparsity_space(self) -> SparsitySpace:
         """The space that a frozen spec searches."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner.screen import caption, difference, number, shown_metric
+from tuner.screen import better, caption, difference, number, shown_metric
 
 if TYPE_CHECKING:
     from tuner.confirm import Confirmation
@@ -54,7 +54,8 @@ def best_table(rows: Sequence[Mapping[str, Any]]) -> str:
     heading = ("trial", "state", metric, "− baseline", *map(shown_metric, beside), "step", "settings")
     heading += ("attained density", "confirmed")
     table = columns([heading, *(_best_row(row) for row in rows)])
-    table += f"\n{caption(str(rows[0]['direction']), rows[0]['measured'])}"
+    ways = {name: entry["direction"] for name, entry in beside.items()}
+    table += f"\n{caption(str(rows[0]['direction']), rows[0]['measured'], ways)}"
     if not baseline:
         return f"{table}\nno baseline has finished"
     spread = "" if baseline.get("sd") is None else f" ± {number(baseline['sd'], baseline['sd'])}"
@@ -141,8 +142,9 @@ def confirmation_text(one: "Confirmation", settings: str, measured: str) -> str:
         lines.append(f"Steps to {goal}: winner {reach}, baseline {other} (medians).")
     for name, last in one.companions.items():
         difference_, interval = last.texts()[4:6]
+        way = "" if last.direction == one.direction else f", of which {better(last.direction)}"
         lines.append(
-            f"Beside it, {shown_metric(name)}: difference {difference_}, 95% interval {interval} over "
+            f"Beside it, {shown_metric(name)}{way}: difference {difference_}, 95% interval {interval} over "
             f"{last.pairs} pairs; no verdict."
         )
     return "\n".join([*lines, f"Trial {one.proposal} is {one.sentence}."])

@@ -275,7 +275,9 @@ def test_best_shows_extras_beside_the_settings_and_what_was_attained() -> None:
         "metric": "score", "value": 1.0, "step": 9, "settings": {"up0": {"kind": "l0", "keep": 0.25}},
         "extras": {"lr": 0.01}, "attained": {"up0": entry}, "baseline": None, "confirmed": None,
         "oracle": False, "direction": "minimize", "measured": "on 20000 samples",
-        "companions": {"fd_pixels": {"value": 0.25, "baseline": 0.5}},
+        "companions": {
+            "fd_pixels": {"value": 0.25, "baseline": 0.5, "direction": "minimize", "oracle": False}
+        },
     }  # fmt: skip
     shown = best_table([row]).splitlines()[1]
     assert "up0 l0 keep=0.25, lr=0.01" in shown
@@ -291,7 +293,9 @@ def test_best_shows_what_stands_beside_the_metric_and_how_that_is_measured() -> 
         "metric": "fid", "value": 1.0, "step": 9, "settings": {}, "extras": {}, "attained": {},
         "baseline": {"mean": 2.0, "sd": 0.1, "seeds": [0, 1]}, "confirmed": None, "oracle": False,
         "direction": "minimize", "measured": "on 20000 samples",
-        "companions": {"fd_pixels": {"value": 0.25, "baseline": 0.5}},
+        "companions": {
+            "fd_pixels": {"value": 0.25, "baseline": 0.5, "direction": "minimize", "oracle": False}
+        },
     }  # fmt: skip
     pruned = row | {"value": None, "state": "PRUNED", "companions": {"fd_pixels": {"value": None}}}
     table = best_table([row, pruned]).splitlines()

@@ -215,6 +215,16 @@ def test_of_a_noisy_photograph_nobody_speaks_of_psnr(shell: Shell) -> None:
     ]  # fmt: skip
 
 
+def test_train_marks_what_stands_beside_the_metric_and_says_which_way_it_is_better(
+    shell: Shell, picture_spec: Path
+) -> None:
+    spec = load_spec(picture_spec, overrides=["plan.objective=sure", "budget.steps=3"])
+    (shell.folder / "sure.yaml").write_text(to_yaml(spec))
+    out = shell.fine("train", "--settings", exported(shell.folder), "--spec", "sure.yaml")
+    assert "step 3: sure " in out and ", psnr (oracle) " in out and ", ssim (oracle) " in out
+    assert "(lower is better, higher for psnr (oracle); Stein's estimate of the mean squared " in out
+
+
 def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:
     from trainers.tasks import find_task, make_plan
 

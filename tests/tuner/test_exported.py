@@ -42,12 +42,12 @@ def test_what_stands_beside_the_metric_is_averaged_too() -> None:
     rows = [trained(i, 20.0, {"score": 20.0, "a[1]": 0.25 * i, "other": 1.0}) for i in range(3)]
     told = baseline_of(rows, ["a[1]"])
     assert told is not None and told["metrics"] == {"a_1_": 0.25}
-    beside = companions_of(["a[1]", "b"], {"a_1_": math.nan}, told)
+    beside = companions_of({"a[1]": "minimize", "b": None}, {"a_1_": math.nan}, told)
     assert beside == {
-        "a[1]": {"value": None, "baseline": 0.25, "oracle": False},
-        "b": {"value": None, "baseline": None, "oracle": False},
+        "a[1]": {"value": None, "baseline": 0.25, "direction": "minimize", "oracle": False},
+        "b": {"value": None, "baseline": None, "direction": None, "oracle": False},
     }
-    assert companions_of(["psnr"], {"psnr": 20.0}, None)["psnr"]["oracle"] is True
+    assert companions_of({"psnr": "maximize"}, {"psnr": 20.0}, None)["psnr"]["oracle"] is True
 
 
 def test_a_site_is_shown_beside_the_baselines_own() -> None:

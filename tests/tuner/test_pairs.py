@@ -122,6 +122,21 @@ def test_what_stands_beside_the_metric_is_compared_over_the_same_pairs_without_a
     assert text.splitlines()[-1].startswith("Trial 0 is not distinguishable")
 
 
+def test_what_is_better_the_other_way_beside_the_metric_is_said_and_marked() -> None:
+    plan = {"size": 32, "network": {"width": 4, "scales": 2}, "objective": "sure"}
+    spec = freeze(load_spec({"name": "a", "plan": plan}))
+    rows = [row("proposal", 0, {"up0": L0(keep=0.2)}, value=1.0)]
+    for settings, psnr in ((rows[0].settings, 21.0), ({}, 20.0)):
+        told = (Recorded(0, 0.0, spec.budget.steps, {"sure": 0.1, "psnr": psnr}),)
+        rows.append(row("confirmation", len(rows), settings, pair=0, evaluations=told))
+    (found,) = confirmations(rows, spec)
+    text = confirmation_text(found, "up0", "as it is")
+    assert "\n(lower is better; as it is)\n" in text
+    assert "\nBeside it, psnr (oracle), of which higher is better: difference +1, " in text
+    told = found.summary()["companions"]["psnr"]
+    assert (told["direction"], told["oracle"], told["difference"]) == ("maximize", True, 1.0)
+
+
 def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:
     plan = {"image": "camera", "size": 32, "network": {"width": 4, "scales": 2}}
     spec = freeze(load_spec({"name": "a", "plan": plan}))

@@ -28,6 +28,7 @@ from trainers.settings import L0, L1, L0Inf, load
 from tuner.export import settings_file
 from tuner.query import best_trials
 from tuner.storage import Storage
+from tuner.tables import best_table
 from tuner.tracker import Tracker
 from tuner.tracking import delete_runs
 
@@ -426,10 +427,30 @@ def test_metrics_that_need_the_clean_picture_are_marked_beside_another_objective
     }
     assert not any("oracle" in run.data.tags for run in found.values())  # the objective is none
     (told,) = best_trials("mine", tracking=store, root=tmp_path)
-    assert (told["oracle"], told["companions"]["psnr"]["oracle"]) == (False, True)
-    assert told["confirmed"]["companions"]["psnr"]["oracle"] is True
-    beside = settings_file("mine", tracking=store, root=tmp_path).confirmed["companions"]["psnr"]
-    assert beside["oracle"] is True and beside["pairs"] == 1
+    beside = told["companions"]["psnr"]
+    assert (told["oracle"], told["direction"]) == (False, "minimize")
+    assert (beside["oracle"], beside["direction"]) == (True, "maximize")
+    table = best_table([told]).splitlines()
+    assert "psnr (oracle)" in table[0] and "psnr (oracle) 20" in table[-1]
+    assert table[-2].startswith("(lower is better, higher for psnr (oracle); Stein's estimate of ")
+    beside = told["confirmed"]["companions"]["psnr"]
+    assert (beside["oracle"], beside["direction"], beside["pairs"]) == (True, "maximize", 1)
+    assert settings_file("mine", tracking=store, root=tmp_path).confirmed == told["confirmed"]
+
+
+def test_a_study_of_before_says_nothing_of_the_directions_beside(store: str, tmp_path: Path) -> None:
+    record = study(tmp_path, plan=DENOISING | {"objective": "sure"}, task="dip")
+    row = record.add("proposal", seed=0, settings=UP)
+    for step in STEPS:
+        record.evaluation("proposal", row.number, step, {"sure": 0.1, "psnr": 20.0})
+    project(record, store, tmp_path)
+    run = runs(store)["study"].info.run_id
+    MlflowClient(store).set_tag(run, "companions", '["psnr"]')  # what it wrote
+    (told,) = best_trials("mine", tracking=store, root=tmp_path)
+    assert told["companions"] == {
+        "psnr": {"value": 20.0, "baseline": None, "direction": None, "oracle": True}
+    }
+    assert "(lower is better; Stein's estimate " in best_table([told])
 
 
 def test_how_the_metric_is_measured_and_what_stands_beside_it(store: str, tmp_path: Path) -> None:
@@ -444,8 +465,9 @@ def test_how_the_metric_is_measured_and_what_stands_beside_it(store: str, tmp_pa
     project(record, store, tmp_path)
     first, second = best_trials("mine", tracking=store, root=tmp_path)
     assert (first["direction"], first["measured"]) == ("maximize", "2 less half of the sites")
-    assert first["companions"] == {"beside": {"value": 2.0, "baseline": 0.75, "oracle": False}}
-    assert second["companions"] == {"beside": {"value": None, "baseline": 0.75, "oracle": False}}
+    told = {"baseline": 0.75, "direction": "maximize", "oracle": False}
+    assert first["companions"] == {"beside": told | {"value": 2.0}}
+    assert second["companions"] == {"beside": told | {"value": None}}
     provenance = settings_file("mine", tracking=store, root=tmp_path).provenance
     assert provenance["measured"] == "2 less half of the sites"
 

@@ -252,6 +252,15 @@ def test_how_the_metric_is_measured_and_what_stands_beside_it() -> None:
     assert "\n  with beside not known\n" in last_screen(rows[:5], spec, tracking="", commands=Commands())
 
 
+def test_what_is_better_the_other_way_beside_the_metric_is_said() -> None:
+    plan = {"size": 32, "network": {"width": 4, "scales": 2}, "objective": "sure"}
+    spec = load_spec({"name": "x", "plan": plan})
+    rows = [replace(one, value=-one.value) for one in PROPOSALS if one.value is not None]
+    text = last_screen(rows, spec, tracking="http://host", commands=Commands())
+    assert "\n  with psnr (oracle) not known\n" in text
+    assert "\n  (lower is better, higher for psnr (oracle); Stein's estimate of the mean squared " in text
+
+
 def test_a_finished_study_is_not_told_to_go_on_and_one_without_a_value_says_why() -> None:
     rows = [row(i, value=1.0 + i) for i in range(6)]
     assert "Go on" not in last_screen(rows, SPEC, tracking="http://host:5000", commands=Commands())

@@ -192,9 +192,9 @@ def test_a_confirmations_plan_may_be_another() -> None:
 
 def test_the_objective_decides_what_is_better() -> None:
     spec = load_spec("dip-noisy-photo")
-    assert (spec.metric(), spec.direction(), spec.companions()) == ("held_out", "minimize", ())
+    assert (spec.metric(), spec.direction(), spec.companions()) == ("held_out", "minimize", {})
     spec = load_spec("dip-denoise", overrides=["plan.objective=sure"])
-    assert (spec.metric(), spec.direction(), spec.companions()) == ("sure", "minimize", ("psnr",))
+    assert (spec.metric(), spec.direction(), spec.companions()) == ("sure", "minimize", {"psnr": "maximize"})
 
 
 def test_a_spec_that_is_not_frozen_has_no_space_yet() -> None:
