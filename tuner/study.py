@@ -11,7 +11,7 @@ import shlex
 import statistics
 import threading
 import time as clock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,16 +195,21 @@ class Study:
         return [one for one in confirmations(self.record.rows(), self.spec) if one.proposal in numbers]
 
     def cost_of_confirmation(self, top: int = 1, seeds: int = 5) -> str:
-        """How many trainings `confirm` would run, and about how long one takes."""
+        """How many trainings `confirm` would run, and about how long one takes, as far as that is known."""
         rows = self.record.rows()
         chosen = winners(rows, top, self.spec.direction())
         count = len(missing_members(rows, chosen, seeds, self.spec.search.seed))
         count += sum(row.state == RUNNING for row in rows)  # what is open is finished first
         if not count:
             return "all pairs are in the record: nothing to train"
-        whole = [row.finished - row.started for row in rows if row.state == COMPLETE and row.finished]
-        one = statistics.median(whole)
-        return f"{count} trainings of {self.spec.budget.steps} steps, about {one:.0f} s each"
+        # What a confirmation trains on other data, more pictures say, the search's trials do not tell.
+        others = self.spec.plan_with({}, {}) != self.spec.plan_with({}, {}, role="confirmation")
+        whole = [row for row in rows if row.state == COMPLETE and row.finished]
+        alike = [row for row in whole if row.role == "confirmation"] if others else whole
+        said = f"{count} trainings of {self.spec.budget.steps} steps"
+        if alike:
+            return f"{said}, about {_seconds(alike):.0f} s each"
+        return f"{said}; one of the search took about {_seconds(whole):.0f} s, but these train on other data"
 
     def export(
         self, path: str | Path | None = None, *, package: str | Path | None = None, weights: bool = False
@@ -461,6 +466,11 @@ def open_study(name: str, *, root: str | Path = "studies", tracking: str | None 
     except Mistake:
         record_exists(spec, folder)  # says what to do where the record is gone
         raise
+
+
+def _seconds(rows: Iterable[Row]) -> float:
+    """What trials that have ended took, the median."""
+    return statistics.median([row.finished - row.started for row in rows if row.finished])
 
 
 def _flat(row: Row) -> dict[str, Any]:

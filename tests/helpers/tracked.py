@@ -94,11 +94,13 @@ def play(
     seed: int = 0,
     pair: int | None = None,
     density: float = 0.5,
+    metric: str = "score",
 ) -> Row:
     """Add a trial and evaluate it at the steps in turn; a NaN ends it as diverged."""
     row = record.add(role, seed=seed, settings=settings, extras=extras, pair=pair)
     for step, value in zip(STEPS, values, strict=False):
-        record.evaluation(role, row.number, step, measured(value, settings or ("up0",), density))
+        told = measured(value, settings or ("up0",), density)
+        record.evaluation(role, row.number, step, told | {metric: value})
         if math.isnan(value):
             break
     return record.row(role, row.number)

@@ -1,14 +1,16 @@
 """The façade: refusals before anything is written, resources that may change, another machine."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tracked
 import yaml
 
 from trainers import prepared, settings
-from trainers.settings import Mistake
+from trainers.settings import L0, Mistake
 from tuner import shared
 from tuner.folder import create, new_folder
 from tuner.sections import Resources, Stall
@@ -92,6 +94,21 @@ def test_an_interrupted_confirmation_is_not_called_complete(done: Study) -> None
     done.record.add("confirmation", seed=1000, pair=0)
     assert done.cost_of_confirmation(seeds=1).startswith("2 trainings of 90 steps")
     done.record.fail("confirmation", 0, "made for this test")
+
+
+def test_what_a_confirmation_on_other_data_takes_is_not_told_by_the_search(tmp_path: Path) -> None:
+    plan = {"size": 32, "network": {"width": 4, "scales": 2}}
+    for unseen, said in (
+        ([], r"4 trainings of 90 steps, about \d+ s each"),
+        (["coffee", "camera"], r"4 .*; one of the search took about \d+ s, but these train on other data"),
+    ):
+        name = f"unseen-{len(unseen)}"
+        record = tracked.study(tmp_path / name, task="dip", name=name, plan=plan | {"unseen_images": unseen})
+        tracked.play(record, "proposal", [20, 22], settings={"up0": L0(keep=0.25)}, metric="psnr")
+        study = Study(tmp_path / name, record)
+        assert re.fullmatch(said, study.cost_of_confirmation(seeds=2))
+        tracked.play(record, "confirmation", [20, 21], pair=0, metric="psnr")
+        assert re.fullmatch(r"3 trainings of 90 steps, about \d+ s each", study.cost_of_confirmation(seeds=2))
 
 
 def test_a_name_that_is_a_path_is_no_study(done: Study) -> None:
