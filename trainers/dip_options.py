@@ -242,12 +242,14 @@ def confirmation(plan: Plan) -> Plan:
 
 
 def scope(plan: Plan) -> str:
-    """Where what a confirmation finds holds."""
+    """Where what a confirmation finds holds: noise that is simulated is another in each of its pairs."""
     options = DipOptions.model_validate(plan.options)
+    count = len(options.unseen_images) or 1 + len(options.more_images)
+    said = "on this picture" if count == 1 else f"on these {count} pictures"
     if options.unseen_images:
-        count = len(options.unseen_images)
-        return f"on {'a picture' if count == 1 else f'{count} pictures'} that the search never saw"
-    return f"on these {1 + len(options.more_images)} pictures" if options.more_images else "on this picture"
+        said = f"on {'a picture' if count == 1 else f'{count} pictures'} that the search never saw"
+    its = "it has" if count == 1 else "they have"
+    return f"{said}, with the noise that {its}" if options.image_is == "degraded" else said
 
 
 def prepare(plan: Plan) -> dict[str, str]:

@@ -69,6 +69,11 @@ def test_a_confirmation_restores_the_unseen_pictures_alone() -> None:
     ({"unseen_images": ["coffee"]}, "on a picture that the search never saw"),
     ({"more_images": ["camera"], "unseen_images": ["coffee", "a.png"]},
      "on 2 pictures that the search never saw"),
+    ({"image_is": "degraded"}, "on this picture, with the noise that it has"),
+    ({"image_is": "degraded", "more_images": ["camera"]},
+     "on these 2 pictures, with the noise that they have"),
+    ({"image_is": "degraded", "unseen_images": ["coffee"]},
+     "on a picture that the search never saw, with the noise that it has"),
 ])  # fmt: skip
 def test_a_confirmation_says_where_it_holds(given: dict[str, Any], where: str) -> None:
     plan = small_dip(options=given)
