@@ -1,7 +1,8 @@
 """Deep Image Prior (arXiv 1711.10925): a network fitted to one noisy picture draws the clean one first."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 
 from trainers.dip_fit import Fit
-from trainers.dip_options import DipOptions, read
+from trainers.dip_options import DipOptions, read, restored_sides
 from trainers.dip_subject import Subject, subject
-from trainers.images import as_bytes
+from trainers.images import Picture, as_bytes
+from trainers.memory import in_all
 from trainers.plan import Plan
 from trainers.psnr import LOSS, STOPPED_AT
 from trainers.settings import Mistake
@@ -135,6 +137,7 @@ class DipTraining(Training):
         pictures, found = read(options)
         plan.refuse_another(found)
         self.device = find_device(device)
+        _refuse_window(options, pictures, self.device)
         words = [int(word) >> 1 for word in training.generate_state(2 * len(pictures), np.uint64)]
         each = zip(
             pictures,
@@ -170,3 +173,18 @@ class DipTraining(Training):
         same_device(state["device"], self.device)
         for one, saved in zip(self.restorations, [state, *state.get("others", ())], strict=True):
             one.load_state_dict(saved)
+
+
+def _refuse_window(options: DipOptions, pictures: Sequence[Picture], device: torch.device) -> None:
+    """A Mistake where early stopping keeps more outputs than there is memory, rather than steps later."""
+    if options.early_stopping is None:
+        return
+    window, known = options.early_stopping.window, in_all(device)
+    entries = sum(math.prod((*restored_sides(options, *one.shape[:2]), one.shape[2])) for one in pictures)
+    needed = window * entries * torch.finfo(torch.float32).bits // 8
+    if needed > known:
+        raise Mistake(
+            f"plan.early_stopping.window is {window}, so as many outputs are kept, {needed / 1e9:.0f} GB of "
+            f"them, but the {device.type} has {known / 1e9:.0f} GB of memory in all: take a smaller window, "
+            "or smaller or fewer pictures"
+        )

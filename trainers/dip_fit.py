@@ -83,7 +83,7 @@ class Fit:
         self.loss = torch.zeros((), device=device)
         stopping = options.early_stopping
         self.stopping = stopping and LeastVariance(
-            self.output, window=stopping.window, patience=stopping.patience
+            self._cut(self.output), window=stopping.window, patience=stopping.patience
         )
 
     def step(self, given: Tensor) -> None:
@@ -99,7 +99,7 @@ class Fit:
         self.count.add_(1)
         self.loss.copy_(loss.detach())
         if self.stopping:
-            self.stopping.see(self.count, self.output, self._averaged())
+            self.stopping.see(self.count, self._cut(self.output), self._averaged())
 
     def stopped_at(self) -> float | None:
         """The step whose picture is kept, 0 before there is one; None without early stopping."""
@@ -107,7 +107,7 @@ class Fit:
 
     def restored(self) -> Picture:
         """The restored picture, H×W×C, on the host."""
-        return _on_host(self._cut(self._kept()))
+        return _on_host(self._kept())
 
     def raw(self) -> Picture:
         """The last step's own output, H×W×C, on the host."""
@@ -115,8 +115,8 @@ class Fit:
 
     def predicted(self) -> Picture:
         """A of the restored picture, h×w×C, on the host."""
-        cut = self._cut(self._kept())
-        return _on_host(cut if self.operator is None else self.operator(cut))
+        kept = self._kept()
+        return _on_host(kept if self.operator is None else self.operator(kept))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -146,7 +146,8 @@ class Fit:
         return self.stopping.kept(averaged) if self.stopping else averaged
 
     def _averaged(self) -> Tensor:
-        return self.average / (1 - self.decay**self.count)
+        """The average without the margin, 1×C×H×W."""
+        return self._cut(self.average) / (1 - self.decay**self.count)
 
     def _cut(self, output: Tensor) -> Tensor:
         return output[(..., *self.window)]

@@ -91,7 +91,9 @@ Network = Annotated[
 class EarlyStopping(Frozen):
     """ES-WMV (arXiv 2112.06074): the step whose last outputs agree best; the defaults are the paper's."""
 
-    window: int = Field(default=100, ge=2, description="outputs whose variance is measured")
+    window: int = Field(
+        default=100, ge=2, description="outputs whose variance is measured, all kept in memory"
+    )
     patience: int = Field(default=1000, ge=1, description="steps without a lower one that end it")
 
 

@@ -16,6 +16,9 @@ class LeastVariance:
     picture kept is that of the first t ≥ W with v_t below all before it, after which no v was lower for
     `patience` steps; later ones change nothing. A fixed program: nothing waits for the device.
 
+    v needs the outputs that leave the window, so all of it is kept: W·C·H·W floats, 315 MB for 100 pictures
+    of 512×512 in colour.
+
     Args:
         like: a picture, 1×C×H×W, on the device.
         window, patience: W and how many steps without a lower v end it.
@@ -42,8 +45,11 @@ class LeastVariance:
         self.since.copy_(torch.where(better, 0, self.since + full))
 
     def kept(self, otherwise: Tensor) -> Tensor:
-        """The picture that is kept; `otherwise` while the window was never full."""
-        return torch.where(self.at > 0, self.picture, otherwise)
+        """The picture that is kept; `otherwise`, that of now, while the window was never full.
+
+        And where that of now is not finite: a training that diverged is not to look like one that did not.
+        """
+        return torch.where((self.at > 0) & otherwise.isfinite().all(), self.picture, otherwise)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _TENSORS}

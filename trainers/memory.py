@@ -1,7 +1,22 @@
-"""Whether an exception says that memory was exhausted. Needs neither torch nor anything else to import."""
+"""How much memory there is, and whether an exception says that it was exhausted. No torch at import."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 # torch says most of this as a plain RuntimeError, so only its words tell.
 _WORDS = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+
+
+def in_all(device: "torch.device") -> int:
+    """Bytes of memory that a GPU, or else this machine, has, whoever uses them."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def exhausted(error: BaseException) -> bool:

@@ -193,6 +193,43 @@ def test_early_stopping_keeps_the_picture_of_its_step_and_changes_no_training(tm
     assert [plain(one) for one in train_dip(plan, seed=0, folder=tmp_path)] == [plain(one) for one in stopped]
 
 
+def test_early_stopping_looks_at_the_picture_alone_and_not_at_the_margin_around_it() -> None:
+    network = {"width": 6, "scales": 3, "input_channels": 8}  # 20×20 becomes 24×24
+    training = DipTraining(small_dip(options={"network": network, "early_stopping": {"window": 3}}), seed=0)
+    fit, outputs = training.restorations[0].fit, []
+    for _ in range(9):
+        training.step()
+        outputs.append(fit.raw().copy())
+    assert fit.stopping is not None and fit.stopping.window.shape == (3, 3, 20, 20)
+    spread = [np.var(outputs[step - 3 : step], axis=0).mean() for step in range(3, 10)]
+    assert fit.stopped_at() == 3 + int(np.argmin(spread))
+    assert fit.restored().shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize("objective", ["psnr", "held_out"])
+def test_a_picture_that_was_kept_does_not_hide_that_the_training_has_diverged(objective: str) -> None:
+    options = {"early_stopping": {"window": 2}, "objective": objective, "lr": 0.01}
+    training = DipTraining(small_dip(options=options), seed=0)
+    for _ in range(3):
+        training.step()
+    assert training.evaluate()[0]["stopped_at"] > 0
+    with torch.no_grad():
+        next(training.restorations[0].fit.network.parameters()).fill_(math.nan)
+    training.step()
+    metrics, _ = training.evaluate()
+    assert math.isnan(metrics[objective]) and math.isnan(metrics["psnr"]) and math.isnan(metrics["ssim"])
+
+
+def test_a_window_that_no_memory_holds_is_refused() -> None:
+    told = (
+        r"plan.early_stopping.window is 1000000000, so as many outputs are kept, 12800 GB of them, but the "
+        r"cpu has \d+ GB of memory in all: take a smaller window, or smaller or fewer pictures"
+    )
+    options = {"early_stopping": {"window": 10**9}, "more_images": ["camera"], "size": 40, "grey": True}
+    with pytest.raises(Mistake, match=told):
+        DipTraining(small_dip(options=options), seed=0)
+
+
 def test_a_step_with_early_stopping_waits_for_nothing() -> None:
     training = DipTraining(small_dip(options={"early_stopping": {"window": 3}}), seed=0)
     with watched():
