@@ -178,8 +178,25 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
         return _unknown_key(key, str(first["loc"][-1]), list(below.model_fields))
     if first["type"] == "missing":
         return Mistake(f"{key} is missing, and it has no default: give it a value")
-    rule = str(cause) if cause else first["msg"].replace("Input should be", "it must be")
+    rule = str(cause) if cause else _rule(first["type"], first["input"], _followed(model, first["loc"])[0])
+    rule = rule or first["msg"].replace("Input should be", "it must be")
     return Mistake(f"{key} is {_shown(first['input'])}, but {rule[0].lower()}{rule[1:].rstrip('.')}")
+
+
+def _rule(kind: str, value: Any, model: type[BaseModel]) -> str:
+    """How a list or a section is written, where a value is neither; pydantic speaks of tuples and models.
+
+    model: the section's, where its keys are known.
+    """
+    if kind in ("tuple_type", "list_type"):
+        alone = isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) <= 60
+        return f"it is a list: write {f'[{value}]' if alone else 'it in brackets, as [one, other]'}"
+    if kind not in ("model_type", "dict_type"):
+        return ""
+    keys = model.model_fields.items() if kind == "model_type" else ()
+    plain = (f"{{{key}: {one.default}}}" for key, one in keys if type(one.default) in (str, int, float))
+    example = next(plain, None)
+    return f"it is a section: write {f'for example {example}' if example else 'its keys below it'}"
 
 
 def _unknown_key(key: str, name: str, known: Sequence[str]) -> Mistake:

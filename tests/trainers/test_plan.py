@@ -139,7 +139,14 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"sise": 9}, "plan.sise is not a known key; did you mean size, or another of image, more_images, "),
     ({"zzz": 9}, "plan.zzz is not a known key; the known keys there are image, more_images, "),
     ({"network": {"wide": 9}}, "plan.network.wide is not a known key; did you mean width, or another of"),
-    (7, "plan is 7, but it must be a valid dictionary"),
+    (7, "plan is 7, but it is a section: write for example {image: astronaut}"),
+    ({"more_images": "coffee"}, "plan.more_images is 'coffee', but it is a list: write [coffee]"),
+    ({"more_images": True}, "is True, but it is a list: write it in brackets, as [one, other]"),
+    ({"unseen_images": "x" * 500}, "..., but it is a list: write it in brackets, as [one, other]"),
+    ({"early_stopping": True},
+     "plan.early_stopping is True, but it is a section: write for example {window: 100}"),
+    ({"network": {"kind": "a:b", "arguments": "width"}},
+     "plan.network.arguments is 'width', but it is a section: write its keys below it"),
 ])  # fmt: skip
 def test_each_mistake_is_one_sentence_with_key_value_and_rule(given: Any, sentence: str) -> None:
     said = told(DipOptions, given, "plan")
@@ -172,6 +179,9 @@ class Outer(Frozen):
     ({"needed": 1, "inner": {"foo": 1}}, "inner.foo is not a known key; the known keys there are image"),
     ({"needed": 1, "many": {"a": {"foo": 1}}}, "many.a.foo is not a known key; the known keys there are"),
     ({"needed": 1, "listed": [{"foo": 1}]}, "listed.0.foo is not a known key; the known keys there are kind"),
+    ({"needed": 1, "listed": 7}, "listed is 7, but it is a list: write [7]"),
+    ({"needed": 1, "listed": [7]}, "listed.0 is 7, but it is a section: write for example {kind: gaussian}"),
+    ({"needed": 1, "many": [7]}, "many is [7], but it is a section: write its keys below it"),
     ({"neded": 1}, "neded is not a known key; did you mean needed, or another of inner, many, listed"),
 ])  # fmt: skip
 def test_the_known_keys_are_those_of_the_place(given: Any, sentence: str) -> None:

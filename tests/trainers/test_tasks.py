@@ -391,7 +391,7 @@ def test_a_dumped_plan_is_read_back_with_other_settings() -> None:
     ({"extras": 3}, "plan.extras is 3, but it must be a mapping"),
     ({"prepared": 3}, "plan.prepared is 3, but it must be a mapping"),
     ({"prepared": {"a/b": "0" * 64}}, "prepared names 'a/b' with .*, but it must map plain names to SHA-256"),
-    ({"evaluate_at": 3}, "evaluate_at is 3, but it must be a valid tuple"),
+    ({"evaluate_at": 3}, r"evaluate_at is 3, but it is a list: write \[3\]"),
     ({"evaluate_at": [4, 2]}, "ascending order"),
     ({"options": {"foo": 3}}, "plan.foo is not a known key"),
     ({"checkpoint_every": "often"}, "checkpoint_every is 'often', but it must be a valid number"),
