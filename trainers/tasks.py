@@ -79,6 +79,11 @@ class Task:
         for key in ("name", "metric"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise Mistake(f"{key} of a Task is {getattr(self, key)!r}, but it must be a word")
+        if not isinstance(self.directions, Mapping):
+            raise Mistake(
+                f"directions of task {self.name} is {self.directions!r}, but it must map metrics to "
+                "directions: write for example {'accuracy': 'maximize'}"
+            )
         said = {f"directions[{metric!r}]": one for metric, one in self.directions.items()}
         for key, direction in {"direction": self.direction, **said}.items():
             if direction not in ("minimize", "maximize"):

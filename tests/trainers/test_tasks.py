@@ -290,6 +290,9 @@ def test_an_objective_has_its_own_direction_where_the_task_says_one() -> None:
     }  # fmt: skip
     task = own(directions={"accuracy": "maximize"})
     assert (direction_of(task, "fid"), direction_of(task, "accuracy")) == ("minimize", "maximize")
+    for given in ("maximize", ["accuracy"], None):
+        with pytest.raises(Mistake, match=r"^directions of task mine is .*, but it must map metrics"):
+            own(directions=given)
 
 
 def test_oracles_are_the_metrics_that_need_the_clean_picture() -> None:
