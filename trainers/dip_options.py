@@ -267,12 +267,6 @@ def prepare(plan: Plan) -> dict[str, str]:
         )
     pictures, found = read(options)
     _check(options, pictures)
-    if isinstance(options.network, OwnPrior):
-        from trainers.networks.build import check_restorer  # torch, and what the user's module imports
-
-        sides = restored_sides(options, *pictures[0].shape[:2])
-        height, width = (options.network.padded(side) for side in sides)
-        found["network"] = check_restorer(options.network, (pictures[0].shape[2], height, width))
     if options.unseen_images:
         confirmed = DipOptions.model_validate(confirmation(plan).options)
         others, unseen = read(confirmed)
@@ -281,7 +275,22 @@ def prepare(plan: Plan) -> dict[str, str]:
             f"unseen-{number}": unseen[_kept_as(number)]
             for number in range(1, 1 + len(options.unseen_images))
         }
+        pictures += others
+    if isinstance(options.network, OwnPrior):
+        found["network"] = _check_network(options, options.network, pictures)
     return found
+
+
+def _check_network(options: DipOptions, network: OwnPrior, pictures: list[images.Picture]) -> str:
+    """The fingerprint of a user's network; a Mistake where it does not draw each form that pictures have."""
+    from trainers.networks.build import check_restorer  # torch, and what the user's module imports
+
+    forms: dict[tuple[int, int, int], None] = {}  # in the pictures' order: the fingerprint is the first one's
+    for picture in pictures:
+        height, width = map(network.padded, restored_sides(options, *picture.shape[:2]))
+        forms[picture.shape[2], height, width] = None
+    first, *_ = [check_restorer(network, form) for form in forms]
+    return first
 
 
 def _check(options: DipOptions, pictures: list[images.Picture]) -> None:
