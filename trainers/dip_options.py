@@ -136,7 +136,7 @@ class DipOptions(Frozen):
     ramp: RampFraction = 0.0
     early_stopping: EarlyStopping | None = Field(
         default=None,
-        description="{window: 100, patience: 1000} keeps the one where outputs vary least; null: the last",
+        description="keeps the picture of the step where outputs vary least; null: of the last one",
     )
 
     @model_validator(mode="before")

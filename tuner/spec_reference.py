@@ -60,6 +60,9 @@ def _lines(model: BaseModel, instead: Mapping[str, Mapping[str, BaseModel]], ind
             # A path is made absolute where it is read, and here it stays as it is.
             value = field.default if isinstance(field.default, str) else values[key]
             yield _line(f"{indent}{key}: {_flow(value)}", field.description)
+            for absent in models_in(field.annotation) if inner is None else ():
+                yield f"{indent}  # in place of null"
+                yield from _lines(absent(), {}, f"{indent}  # ")
 
 
 def _choices(field: FieldInfo, inner: object) -> dict[str, BaseModel]:

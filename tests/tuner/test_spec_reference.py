@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from trainers.dip_options import DipOptions, OwnPrior
+from trainers.dip_options import DipOptions, EarlyStopping, OwnPrior
 from trainers.gan_options import OwnPair
 from trainers.pair_options import PAIRS
 from trainers.tasks import TASKS, make_plan, options_model
@@ -67,6 +67,13 @@ def test_so_are_those_of_other_networks() -> None:
         TASKS["dip"], {"network": below(reference_yaml(), "# with kind: module:factory")}, evaluate_at=(1,)
     )
     assert own.options.network == OwnPrior(kind="module:factory")
+
+
+def test_so_are_those_of_a_section_that_is_left_out() -> None:
+    text = reference_yaml()
+    assert "\n  early_stopping: null  " in text
+    assert DipOptions(early_stopping=below(text, "# in place of null")).early_stopping == EarlyStopping()
+    assert re.search(r"# window: 100 +# outputs whose variance is measured", text)
 
 
 def test_it_shows_every_key_with_its_meaning() -> None:
