@@ -139,6 +139,11 @@ class DipOptions(Frozen):
         description="keeps the picture of the step where outputs vary least; null: of the last one",
     )
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The names of those that a training restores."""
+        return self.image, *self.more_images
+
     @model_validator(mode="before")
     @classmethod
     def _objective_of_the_picture(cls, given: Any) -> Any:
@@ -215,9 +220,10 @@ def _sides(image: str, size: int | None, resized: bool) -> tuple[int, int]:
 
 def read(options: DipOptions) -> tuple[list[images.Picture], dict[str, str]]:
     """The pictures, each H×W×C in [0, 1], and the SHA-256 of all that was read, which a study keeps."""
-    names = (options.image, *options.more_images)
     resized = options.image_is == "clean"
-    pictures = [images.load(name, size=options.size, grey=options.grey, resized=resized) for name in names]
+    pictures = [
+        images.load(name, size=options.size, grey=options.grey, resized=resized) for name in options.pictures
+    ]
     found = {
         _kept_as(number): images.fingerprint(picture) for number, picture in enumerate(pictures, start=1)
     }

@@ -43,7 +43,7 @@ class Task:
     and goes on after a death. sites: {name: (C, H, W)} in order of execution, or a function of the plan that
     gives it. options: the task's own keys with their defaults, which type them, or a pydantic model. scope:
     where a result holds, as a confirmation says it ("on this picture"), or a function of the plan. data: the
-    option that names what is trained on, for a file's provenance.
+    option that names what is trained on, or has a list of such names, for a file's provenance.
 
     prepare, measured and companions are functions of the plan that a task may leave out. prepare makes,
     before the first trial of a study and in its driver, what all its trainings share, and returns it as
@@ -203,7 +203,7 @@ TASKS: dict[str, Task] = {
         sites=dip_options.sites,
         options=DipOptions,
         scope=dip_options.scope,
-        data="image",
+        data="pictures",
         prepare=dip_options.prepare,
         measured=dip_options.measured,
         companions=dip_options.companions,

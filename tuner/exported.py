@@ -190,13 +190,18 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _data_of(plan: Plan, option: str) -> dict[str, str] | None:
-    """What was trained on, as the option says that the task names for it; a file with its checksum."""
+def _data_of(plan: Plan, option: str) -> dict[str, str] | list[dict[str, str]] | None:
+    """What was trained on, as the option says that the task names for it; of several, a list of them all."""
     named = getattr(plan.options, option, None)
-    if not isinstance(named, str):
-        return None
-    file = Path(named)
-    return {"name": named} | (
+    names = [named] if isinstance(named, str) else named if isinstance(named, list | tuple) else ()
+    each = [_known_as(name) for name in names if isinstance(name, str)]
+    return each if len(each) > 1 else each[0] if each else None
+
+
+def _known_as(name: str) -> dict[str, str]:
+    """The name of data; of a file, with its checksum."""
+    file = Path(name)
+    return {"name": name} | (
         {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
     )
 

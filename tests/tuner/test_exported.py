@@ -71,6 +71,19 @@ def test_what_was_trained_on_is_what_the_task_says(tmp_path: Path) -> None:
     assert told["data"] == {"name": str(picture), "sha256": checksum} and told["oracle"] is True
 
 
+def test_all_that_was_trained_on_is_named(tmp_path: Path) -> None:
+    files = [tmp_path / "one.png", tmp_path / "two.png"]
+    for number, file in enumerate(files):
+        Image.new("L", (40, 40), 100 + number).save(file)
+    plan = {"image": "coffee", "more_images": [str(file) for file in files], "size": 32}
+    spec = freeze(load_spec({"name": "a", "plan": plan | {"network": {"width": 4, "scales": 2}}}))
+    told = exported.settings_file_of(trained(0, 20.0, {"psnr": 20.0}), spec, shapes={}, study={})
+    assert told.provenance["data"] == [
+        {"name": "coffee"},
+        *({"name": str(one), "sha256": hashlib.sha256(one.read_bytes()).hexdigest()} for one in files),
+    ]
+
+
 def test_a_confirmations_file_has_the_plan_that_it_trained() -> None:
     plan = {"size": 32, "network": {"width": 4, "scales": 2}, "unseen_images": ["coffee"]}
     spec = freeze(load_spec({"name": "a", "plan": plan}))
