@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from trainers.settings import Mistake
 
@@ -45,6 +47,21 @@ def spectral_norm_in(network: nn.Module) -> None:
     for layer in list(network.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding) and not parametrize.is_parametrized(layer):
             spectral_norm(layer)
+
+
+def normalised_layers(network: nn.Module) -> list[str]:
+    """The names of the network's layers under `spectral_norm`, or under one of PyTorch's two.
+
+    >>> normalised_layers(nn.Sequential(spectral_norm(nn.Linear(2, 2)), nn.Linear(2, 2)))
+    ['0']
+    """
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, _Spectral | _SpectralNorm):
+            found.append(name.partition(".parametrizations.")[0])
+        elif any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values()):
+            found.append(name)
+    return found
 
 
 class _Spectral(nn.Module):

@@ -1,10 +1,16 @@
 """The Wasserstein loss against numbers by hand, and what is clipped."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from gans import PixelJudge, drawn, equal, pixels, small, state
+from torch import nn
+from trainings import small_gan
 
+from trainers import gan
 from trainers.losses.wasserstein import Wasserstein
+from trainers.settings import Mistake
 
 
 def test_it_is_the_difference_of_the_mean_scores() -> None:
@@ -26,3 +32,24 @@ def test_after_a_step_of_the_discriminator_all_its_weights_are_within_a_hundredt
     assert equal(after, clipped)
     assert not any(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.requires_grad for parameter in discriminator.parameters())
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "sngan", "sagan", "ssgan", "cgan"])
+def test_a_discriminator_under_spectral_norm_is_refused(kind: str) -> None:
+    told = r"plan.loss is wasserstein, .* clipping its weights, but its \w+(\.\w+)* has spectral norm, under "
+    with pytest.raises(Mistake, match=told):
+        Wasserstein(small(kind, spectral_norm=True)[1])
+    Wasserstein(small(kind, spectral_norm=False)[1])
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_so_is_one_under_pytorchs_own(norm: Callable[[nn.Module], nn.Module]) -> None:
+    _, judge = small("dcgan", spectral_norm=False)
+    norm(judge.get_submodule("body.2"))
+    with pytest.raises(Mistake, match=r"but its body\.2 has spectral norm"):
+        Wasserstein(judge)
+
+
+def test_a_plan_of_such_a_pair_is_refused_before_the_first_trial() -> None:
+    with pytest.raises(Mistake, match=r"take it away \(spectral_norm: false\), or another loss"):
+        gan.prepare(small_gan(options={"loss": "wasserstein"}))
