@@ -142,10 +142,10 @@ def test_a_place_where_no_file_is_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "round").symlink_to("round")
     for source, sentence in {
         "folder": "'folder' is a folder, but a study is a YAML file",
-        "nowhere.yaml": r"nowhere.yaml' does not exist: name a YAML file, or a preset \(dip-denoise, ",
+        "nowhere.yaml": r"nowhere.yaml' does not exist: name a YAML file, or a preset \(classifier-digits, ",
         "locked.yaml/below.yaml": "locked.yaml/below.yaml' does not exist",
         "dip-denose": "'dip-denose' is no file here, and .* there are .* did you mean 'dip-denoise'",
-        "quux": "'quux' is no file here, and 'quux' is not a preset: there are dip-denoise, dip-denoise-full",
+        "quux": "'quux' is no file here, and 'quux' is not a preset: there are classifier-digits, ddpm",
         "a\0b": "cannot be read",
         "x" * 300 + ".yaml": "cannot be read",
         "round": "cannot be read",
