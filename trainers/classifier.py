@@ -63,9 +63,14 @@ def prepare(plan: Plan) -> dict[str, str]:
     """The pictures under the name `data`, and a user's own network under the name `network`, as SHA-256.
 
     Nothing is made, but neither may change within a study. A Mistake where the pictures have no labels or are
-    too few, or the network does not suit them.
+    too few, the network does not suit them, or what is scored is kept for a confirmation.
     """
     options = ClassifierOptions.model_validate(plan.options)
+    if options.score == "unseen":
+        raise Mistake(
+            "plan.score is unseen, but a search may not see these pictures, and a confirmation scores them "
+            "by itself: leave plan.score out"
+        )
     whole = load_anew(options)
     rest, *_ = split(whole, options.held_out, options.unseen)
     limited(rest, options.limit, generator=np.random.default_rng(0), batch=options.batch)

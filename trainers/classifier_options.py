@@ -5,10 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from trainers.gan_options import Augmentation
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import Sites
-from trainers.picture_options import PictureOptions
+from trainers.picture_options import Augmentation, PictureOptions
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
@@ -132,7 +131,7 @@ def confirmation(plan: Plan) -> Plan:
 def scope(plan: Plan) -> str:
     """Where what a confirmation finds holds."""
     unseen = ClassifierOptions.model_validate(plan.options).unseen
-    return "on pictures that the search never saw" if unseen else "on the held-out pictures"
+    return f"on pictures that the search {'never saw' if unseen else 'was scored on, too'}"
 
 
 def measured(plan: Plan) -> str:

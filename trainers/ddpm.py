@@ -13,6 +13,7 @@ from trainers.generative import GenerativeTraining, prepare_pictures
 from trainers.networks.ddpm import UNet
 from trainers.networks.draws import DrawFrom
 from trainers.networks.pair import Generator, PictureForm
+from trainers.pictures import scaled
 from trainers.plan import Plan
 from trainers.settings import Mistake
 from trainers.sparsity import Attached
@@ -117,4 +118,4 @@ class DdpmTraining(GenerativeTraining):
         drawn = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.images), (count,), generator=drawn).to(self.device)
         times = torch.linspace(1, self.options.noise_steps, count, device=self.device).round().long()
-        return self.images[chosen].float() / 127.5 - 1, times
+        return scaled(self.images[chosen]), times

@@ -19,6 +19,7 @@ from trainers.losses.build import build_loss
 from trainers.losses.loss import Batch
 from trainers.networks.build import build_pair, check_pair
 from trainers.networks.pair import Generator, PictureForm
+from trainers.pictures import scaled
 from trainers.plan import Plan
 from trainers.settings import DISCRIMINATOR, Mistake, discriminators
 from trainers.sparsity import Attached, attach
@@ -66,9 +67,10 @@ class GanTraining(GenerativeTraining):
     """A step: `discriminator_steps` of the discriminator, then one of the generator, each by Adam.
 
     Each player minimises the penalties at its own sites with its loss: the generator's of the pass that drew
-    its fakes; the discriminator's averaged over the passes in which it judges. Projections act whenever
-    either runs. How sparse the discriminator is, is measured in evaluation mode, on pictures that the scored
-    generator draws and on as many real ones.
+    its fakes; the discriminator's averaged over its whole passes in the step, of which a loss with a gradient
+    penalty has one more; a head that reads its features runs a part of it, which costs nothing. Projections
+    act whenever either runs. How sparse the discriminator is, is measured in evaluation mode, on pictures
+    that the scored generator draws and on as many real ones.
     """
 
     LOSSES = (LOSS_GENERATOR, LOSS_DISCRIMINATOR)
@@ -176,7 +178,7 @@ class GanTraining(GenerativeTraining):
         if not self.judged_sites:
             return found
         latents, labels = (values[: part // 2] for values in self.fixed)
-        real = self.images[: len(labels)].float() / 127.5 - 1
+        real = scaled(self.images[: len(labels)])
         images = torch.cat([scored(latents, labels), real])
         with looking(self.discriminator):
             self.discriminator(images, torch.cat([labels, self.labels[: len(real)]]))

@@ -8,15 +8,13 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from trainers.losses.names import LOSSES
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
-from trainers.picture_options import GenerativeOptions
+from trainers.picture_options import Augmentation, GenerativeOptions
 from trainers.settings import DISCRIMINATOR, Mistake
 
 if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
     LossName = str
 else:
     LossName = Literal[*LOSSES]
-
-Augmentation = Literal["color", "translation", "cutout", "flip"]  # `trainers/augment.py` does them
 
 
 def _kind(network: Any) -> str:
@@ -123,6 +121,12 @@ class GanOptions(GenerativeOptions):
         """What two keys have to agree on, as far as it can be said without the data."""
         if not isinstance(self.network, OwnPair):  # what a user's own draws shows when it is built
             self.sites()
+        judge = getattr(self.network, "discriminator", None)
+        if getattr(judge, "names", None) and not self.discriminator_sites:
+            raise Mistake(
+                "plan.network.discriminator.names names sites, but plan.discriminator_sites is false: set it "
+                "to true, or leave the names out"
+            )
         if len(set(self.augment)) < len(self.augment):
             raise Mistake(f"plan.augment is {list(self.augment)}, but each is done once: keep one of them")
         return self

@@ -29,6 +29,8 @@ FEATURES_IN_WORDS: dict[str, str] = {
     "pixels": "the principal components of the pixels",
 }
 
+Augmentation = Literal["color", "translation", "cutout", "flip"]  # `trainers/augment.py` does them
+
 SOURCES = (
     "cifar10",
     "digits",

@@ -173,8 +173,8 @@ def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
     if target not in modules:
         listed = ", ".join(name for name in modules if name) or "none"
         way = f"say which one it is with names={{{site!r}: …}} out of its modules {listed}"
-        if site.startswith(f"{DISCRIMINATOR}."):
-            way = "for a generator take generators(settings), for a discriminator discriminators(settings)"
+        if target == site and site.startswith(f"{DISCRIMINATOR}."):
+            way += "; of settings for both of a GAN's networks take generators(…) or discriminators(…)"
         raise Mistake(f"the site {site!r} would be the module {target!r}, which the network lacks; {way}")
     return modules[target]
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError, create_model
@@ -20,7 +21,7 @@ from trainers.own_options import OwnModule, imported
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import METRICS, ORACLE
 from trainers.psnr import ORACLES as ORACLES
-from trainers.settings import Mistake, Regularizer
+from trainers.settings import L1, Mistake, Regularizer, discriminators
 from trainers.vae_options import VaeOptions
 
 if TYPE_CHECKING:
@@ -130,68 +131,13 @@ class Task:
             yield one
 
 
-def _train_dip(
-    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
-) -> Iterator["Evaluation"]:
-    from trainers.dip import train_dip  # torch is imported when something trains, not when it is described
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """That function, imported when it is called: torch when something trains, not when it is described."""
 
-    return train_dip(plan, seed=seed, device=device, folder=folder)
+    def call(*given: Any, **named: Any) -> Any:
+        return getattr(import_module(f"trainers.{module}"), name)(*given, **named)
 
-
-def _train_gan(
-    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
-) -> Iterator["Evaluation"]:
-    from trainers.gan import train_gan
-
-    return train_gan(plan, seed=seed, device=device, folder=folder)
-
-
-def _prepare_gan(plan: Plan) -> dict[str, str]:
-    from trainers.gan import prepare
-
-    return prepare(plan)
-
-
-def _train_vae(
-    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
-) -> Iterator["Evaluation"]:
-    from trainers.vae import train_vae
-
-    return train_vae(plan, seed=seed, device=device, folder=folder)
-
-
-def _prepare_vae(plan: Plan) -> dict[str, str]:
-    from trainers.vae import prepare
-
-    return prepare(plan)
-
-
-def _train_ddpm(
-    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
-) -> Iterator["Evaluation"]:
-    from trainers.ddpm import train_ddpm
-
-    return train_ddpm(plan, seed=seed, device=device, folder=folder)
-
-
-def _prepare_ddpm(plan: Plan) -> dict[str, str]:
-    from trainers.ddpm import prepare
-
-    return prepare(plan)
-
-
-def _train_classifier(
-    plan: Plan, *, seed: int, device: str = "cpu", folder: str | os.PathLike[str] | None = None
-) -> Iterator["Evaluation"]:
-    from trainers.classifier import train_classifier
-
-    return train_classifier(plan, seed=seed, device=device, folder=folder)
-
-
-def _prepare_classifier(plan: Plan) -> dict[str, str]:
-    from trainers.classifier import prepare
-
-    return prepare(plan)
+    return call
 
 
 TASKS: dict[str, Task] = {
@@ -199,7 +145,7 @@ TASKS: dict[str, Task] = {
         "dip",
         "psnr",
         "maximize",
-        _train_dip,
+        _later("dip", "train_dip"),
         sites=dip_options.sites,
         options=DipOptions,
         scope=dip_options.scope,
@@ -214,11 +160,11 @@ TASKS: dict[str, Task] = {
         "gan",
         "fid",
         "minimize",
-        _train_gan,
+        _later("gan", "train_gan"),
         sites=picture_options.sites,
         options=GanOptions,
         scope="on these pictures",
-        prepare=_prepare_gan,
+        prepare=_later("gan", "prepare"),
         measured=picture_options.measured,
         companions=picture_options.companions,
     ),
@@ -226,11 +172,11 @@ TASKS: dict[str, Task] = {
         "vae",
         "fid",
         "minimize",
-        _train_vae,
+        _later("vae", "train_vae"),
         sites=picture_options.sites,
         options=VaeOptions,
         scope="on these pictures",
-        prepare=_prepare_vae,
+        prepare=_later("vae", "prepare"),
         measured=picture_options.measured,
         companions=picture_options.companions,
     ),
@@ -238,11 +184,11 @@ TASKS: dict[str, Task] = {
         "ddpm",
         "fid",
         "minimize",
-        _train_ddpm,
+        _later("ddpm", "train_ddpm"),
         sites=picture_options.sites,
         options=DdpmOptions,
         scope="on these pictures",
-        prepare=_prepare_ddpm,
+        prepare=_later("ddpm", "prepare"),
         measured=ddpm_options.measured,
         companions=picture_options.companions,
     ),
@@ -250,11 +196,11 @@ TASKS: dict[str, Task] = {
         "classifier",
         "accuracy",
         "maximize",
-        _train_classifier,
+        _later("classifier", "train_classifier"),
         sites=picture_options.sites,
         options=ClassifierOptions,
         scope=classifier_options.scope,
-        prepare=_prepare_classifier,
+        prepare=_later("classifier", "prepare"),
         measured=classifier_options.measured,
         companions=classifier_options.companions,
         directions=classifier_options.METRICS,
@@ -367,8 +313,10 @@ def _check_sites(task: Task, plan: Plan) -> None:
     known = sites_of(task, plan)
     for site in plan.settings:
         if site not in known:
+            asked = getattr(plan.options, "discriminator_sites", True) or not discriminators({site: L1(1.0)})
             raise Mistake(
                 f"settings name the site {site!r}, but the sites of {network_of(plan)} are {', '.join(known)}"
+                + ("" if asked else ": set plan.discriminator_sites to true")
             )
 
 

@@ -247,7 +247,10 @@ def _calls_of_attach(content: "SettingsFile", path: Path) -> list[str]:
     judged = discriminators(content)
     if not judged:
         return [f"{attach}(network, {file}{names})"]
-    judges = _names(judged, _mapping(_mapping(generator, "discriminator"), "names"))
+    judge = _mapping(generator, "discriminator")
+    # One of ours calls its modules otherwise, and knows how.
+    ours = ":" not in str((judge or generator).get("kind"))
+    judges = ", names=discriminator.names" if ours else _names(judged, _mapping(judge, "names"))
     return [
         f"{attach}(generator, generators(load({file})){names})",
         f"{attach}(discriminator, discriminators(load({file})){judges}), both of trainers.settings",

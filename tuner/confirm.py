@@ -175,13 +175,12 @@ def _at_step(pairs: Sequence[Pair], step: int, level: float) -> AtStep:
     differences = [one - other for one, other in both]
     mean = statistics.fmean(differences)
     known = AtStep(step, n, statistics.fmean(a for a, _ in both), statistics.fmean(b for _, b in both), mean)
-    if n == 1:
+    # One pair, or all alike, as a coarse metric gives: no spread is known.
+    if math.isclose(min(differences), max(differences), rel_tol=1e-9, abs_tol=1e-12):
         return known
     error = statistics.stdev(differences) / math.sqrt(n)
     half = float(t.ppf((1 + level) / 2, n - 1)) * error
-    # Where all differences are equal, the test's limit: t is 0 or infinite.
-    statistic = abs(mean) / error if error else 0.0 if mean == 0 else math.inf
-    return replace(known, low=mean - half, high=mean + half, p=2 * float(t.sf(statistic, n - 1)))
+    return replace(known, low=mean - half, high=mean + half, p=2 * float(t.sf(abs(mean) / error, n - 1)))
 
 
 def _value(member: Mapping[int, float] | None, step: int) -> float | None:
@@ -257,6 +256,8 @@ def _sentence(
     verdict: str, last: AtStep, metric: str, scope: str, pairs: int, missing: int, diverged: tuple[int, int]
 ) -> str:
     notes = [f"{scope}, {_count(last.pairs, 'pair')}" if scope else _count(last.pairs, "pair")]
+    if last.pairs > 1 and last.low is None:
+        notes.append(f"they all differ by the same {last.difference:+.3g}, so their spread is not known")
     if missing:
         notes.append(f"{missing} more did not finish")
     for count, who in zip(diverged, ("with these settings", "of the baseline"), strict=True):

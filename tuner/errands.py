@@ -179,14 +179,22 @@ def layers(network: str, shape: str | None, overrides: Sequence[str]) -> None:
     print(f"{network_of(plan)}, as task {task.name} trains it (k is out of channels, keep out of entries):")
     print(sites_table(sites_of(task, plan)))
     if getattr(plan.options, "discriminator_sites", None) is False:
-        with_judge = make_plan(task, dict(plan.options) | {"discriminator_sites": True}, evaluate_at=(1,))
-        more = {
-            site: shape
-            for site, shape in sites_of(task, with_judge).items()
-            if site not in sites_of(task, plan)
-        }
-        print("With plan.discriminator_sites: true also:")
-        print(sites_table(more))
+        _show_discriminator(task, plan)
+
+
+def _show_discriminator(task: "Task", plan: "Plan") -> None:
+    """The sites that a GAN's plan may ask for beside those that it has; a user's own may have none."""
+    from trainers.tasks import make_plan, sites_of
+    from tuner.tables import sites_table
+
+    with_judge = dict(plan.options) | {"discriminator_sites": True}
+    try:
+        found = sites_of(task, make_plan(task, with_judge, evaluate_at=(1,)))
+    except Mistake as mistake:
+        print(f"With plan.discriminator_sites: true none more, for {mistake}")
+        return
+    print("With plan.discriminator_sites: true also:")
+    print(sites_table({site: shape for site, shape in found.items() if site not in sites_of(task, plan)}))
 
 
 def _show_candidates(name: str, thing: object, shape: str | None, overrides: Sequence[str]) -> None:

@@ -12,8 +12,8 @@ from trainings import bits, small_gan
 
 from trainers.augment import KINDS, augmented
 from trainers.gan import GanTraining
-from trainers.gan_options import Augmentation
 from trainers.networks.pair import Discriminator
+from trainers.picture_options import Augmentation
 
 KIND = pytest.mark.parametrize("kind", KINDS)
 

@@ -130,6 +130,13 @@ def test_every_seed_and_every_limit_is_scored_on_the_same_pictures_and_trains_on
     assert not torch.equal(new(limit=50).images, trainings[3].images)  # drawn by the seed
 
 
+def test_a_search_may_not_score_what_is_kept_for_its_confirmation() -> None:
+    with pytest.raises(
+        Mistake, match=r"plan.score is unseen, but a search may not see .* leave plan.score out"
+    ):
+        prepare(small_classifier(options={"unseen": 0.2, "score": "unseen"}))
+
+
 def test_a_confirmation_is_scored_on_pictures_that_no_search_sees_and_trains_as_the_search_does() -> None:
     plan = small_classifier(options={"unseen": 0.3})
     searched, confirmed = (

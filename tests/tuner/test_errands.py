@@ -40,6 +40,15 @@ def test_layers_shows_the_sites_in_order_of_execution(shell: Shell) -> None:
         assert last in [line.split()[:4] for line in lines]
         assert lines[-1].startswith("discriminator.code")
     assert "plan.discriminator_sites" not in shell.fine("layers", "skip")
+    judge = {"kind": "own_networks:Features"}
+    study = {
+        "name": "own",
+        "task": "gan",
+        "plan": {"network": {"kind": "own_networks:Shared", "discriminator": judge}},
+    }
+    (shell.folder / "own.yaml").write_text(yaml.safe_dump(study))
+    told = shell.fine("layers", str(shell.folder / "own.yaml"))
+    assert "With plan.discriminator_sites: true none more, for a Features has no activation module" in told
     assert "vae, as task vae trains it" in shell.fine("layers", "vae")
     lines = shell.fine("layers", "ddpm").splitlines()
     assert "ddpm, as task ddpm trains it" in lines[0]
