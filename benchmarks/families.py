@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
+from trainers import checkpoint
 from trainers.losses.names import LOSSES
 from trainers.pair_options import PAIRS
-from trainers.settings import load
-from trainers.tasks import find_task, metric_of, plan_from_json
+from trainers.settings import Regularizer, load, strength_of
 from tuner.cli import main as command_line
 from tuner.record import Record
-from tuner.states import RUNNING
+from tuner.states import COMPLETE, PRUNED
 
 DIGITS = {"data": "digits", "size": 8, "batch": 64, "samples": 1000, "objective": "fd_pixels"}
 RATES = {"generator_lr": 4e-3, "discriminator_lr": 4e-3, "decay": "none", "discriminator_steps": 1}
@@ -79,28 +79,36 @@ def studied(family: Mapping[str, Any], folder: Path, trials: int, steps: int) ->
     spec = {"name": "small", **family, "budget": budget, "resources": {"concurrent": 1}}
     (folder / "small.yaml").write_text(yaml.safe_dump(spec))
     _write_mask(folder / MASK)
-    for words in (("search", "small.yaml"), ("export", "small")):
+    file = "studies/small/settings.json"
+    for words in (
+        ("search", "small.yaml"),
+        ("export", "small"),
+        ("train", "--settings", file, "-o", "again"),
+    ):
         said = io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             status = command_line(words)
         if status != 0:
             return f"{words[0]} ended with {status}: {said.getvalue().strip()[-300:]}"
     rows = Record(f"sqlite:///{folder}/studies/small/study.db", "small").rows()
-    content = load(folder / "studies" / "small" / "settings.json")
-    plan = plan_from_json(content.plan, settings=content.sites)
-    task = find_task(plan.task)
-    metric = metric_of(task, plan)
+    content = load(folder / file)
+    metric = content.metric
     (baseline,) = (row for row in rows if row.role == "baseline")
     curve = [one.metrics[metric] for one in baseline.evaluations]
-    ended = sum(row.role == "proposal" and row.state != RUNNING for row in rows)
-    *_, again = task.evaluations(plan, seed=content.provenance["seed"])
-    value = again.metrics[metric]
+    ended = sum(row.role == "proposal" and row.state in (COMPLETE, PRUNED) for row in rows)
+    kept = checkpoint.load(folder / "again") or {}
+    value = kept["evaluation"]["metrics"][metric]
     same = "the same value" if value == content.value else f"{value} for {content.value}"
-    sites = ", ".join(f"{site} {regularizer}" for site, regularizer in content.sites.items())
+    sites = ", ".join(f"{site} {_short(regularizer)}" for site, regularizer in content.sites.items())
     return (
         f"{metric} {curve[0]:.4g} → {curve[-1]:.4g} | {ended} of {trials}, leader {content.value:.4g} | "
         f"{sites} | {same}"
     )
+
+
+def _short(regularizer: Regularizer) -> str:
+    strength = strength_of(regularizer)
+    return f"{regularizer.kind} {strength}={getattr(regularizer, strength):.3g}"
 
 
 def _write_mask(path: Path) -> None:
