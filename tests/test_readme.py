@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.settings import L0Inf, SettingsFile, write
+from trainers.settings import L1, L0Inf, SettingsFile, write
 from tuner.cli import program
 from tuner.spec import load_spec
 from tuner.spec_file import parse_mapping
@@ -36,6 +36,12 @@ def test_the_lines_that_apply_a_file_to_ones_own_generator(tmp_path: Path) -> No
     write(tmp_path / "settings.json", SettingsFile(sites={"code": L0Inf(k=4)}))
     printed = run(only("python", "attach(generator"), tmp_path)
     assert "'density': 0.25" in printed  # 4 of 16 channels at each position
+
+
+def test_the_lines_that_apply_a_file_to_both_networks_of_a_gan(tmp_path: Path) -> None:
+    sites = {"code": L0Inf(k=4), "discriminator.h0": L1(weight=0.1)}
+    write(tmp_path / "both.json", SettingsFile(sites=sites))
+    assert run(only("python", "discriminators(both)"), tmp_path) == "True True 0.25\n"
 
 
 def test_one_training_by_hand(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from trainers.losses.names import LOSSES
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
 from trainers.picture_options import Augmentation, GenerativeOptions
-from trainers.settings import DISCRIMINATOR, Mistake
+from trainers.settings import DISCRIMINATOR, Mistake, is_discriminators
 
 if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
     LossName = str
@@ -133,7 +133,7 @@ class GanOptions(GenerativeOptions):
 
     def sites(self) -> Sites:
         drawing, judging = self.network.sites(self.size), self.sites_of_discriminator()
-        taken = [name for name in drawing if name.startswith(f"{DISCRIMINATOR}.")]
+        taken = [name for name in drawing if is_discriminators(name)]
         if taken:
             raise Mistake(
                 f"the generator's site {taken[0]!r} has the name of one of the discriminator's: give it "

@@ -18,7 +18,7 @@ def split(dataset: Dataset, held_out: float, unseen: float = 0.0) -> tuple[Datas
     lowest SHA-256, which has nothing to do with what they show, and after them as many as `unseen` says; 0 is
     none. So all trainings on the same pictures are scored on the same ones, whatever their seed and in
     whatever order the pictures come. Both parts are sorted by it, so that the first of them are a sample of
-    all. A Mistake where the data have no labels, or a class has too few pictures.
+    all. A Mistake where the data have no labels, or too few pictures for such parts.
 
     >>> from trainers.datasets import load
     >>> rest, held, unseen = split(load("digits", size=8), 0.2)
@@ -30,6 +30,13 @@ def split(dataset: Dataset, held_out: float, unseen: float = 0.0) -> tuple[Datas
             f"the pictures of {dataset.name!r} have no labels, but a classifier is taught by labels: "
             f"set plan.data to a data set by name ({', '.join(SOURCES)})"
         )
+    there = len(dataset.labels.unique())
+    for key, share in (("held_out", held_out), ("unseen", unseen)):
+        if 0 < share * len(dataset) < there:
+            raise Mistake(
+                f"plan.{key} is {share:g}, but of {len(dataset):,} pictures of {there} classes that is not "
+                f"one of each: take {there / len(dataset):.2g} or more"
+            )
     pixels, labels = dataset.images.numpy(), dataset.labels.numpy()
     digests = [hashlib.sha256(np.ascontiguousarray(one).data).digest() for one in pixels]
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__))

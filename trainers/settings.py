@@ -124,6 +124,11 @@ class SettingsFile(Mapping[str, Regularizer]):
         return len(self.sites)
 
 
+def is_discriminators(site: str) -> bool:
+    """Whether that is the name of a site of a GAN's discriminator."""
+    return site.startswith(_PREFIX)
+
+
 def discriminators(settings: Mapping[str, Regularizer]) -> Mapping[str, Regularizer]:
     """The settings of a GAN's discriminator, by the names of its own sites; what a file says goes along.
 
@@ -131,7 +136,7 @@ def discriminators(settings: Mapping[str, Regularizer]) -> Mapping[str, Regulari
     {'h0': L0(keep=0.2)}
     """
     return _chosen(
-        settings, {site: site.removeprefix(_PREFIX) for site in settings if site.startswith(_PREFIX)}
+        settings, {site: site.removeprefix(_PREFIX) for site in settings if is_discriminators(site)}
     )
 
 
@@ -141,7 +146,7 @@ def generators(settings: Mapping[str, Regularizer]) -> Mapping[str, Regularizer]
     >>> generators({"h0": L1(weight=0.1), "discriminator.h0": L0(keep=0.2)})
     {'h0': L1(weight=0.1)}
     """
-    return _chosen(settings, {site: site for site in settings if not site.startswith(_PREFIX)})
+    return _chosen(settings, {site: site for site in settings if not is_discriminators(site)})
 
 
 def _chosen(settings: Mapping[str, Regularizer], names: Mapping[str, str]) -> Mapping[str, Regularizer]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .regularizers import REGULARIZERS, Mistake, Penalty, Projection, Regularizer
-from .settings import DISCRIMINATOR, SettingsFile, load
+from .settings import SettingsFile, is_discriminators, load
 
 MEASURES = ("density", "removed_energy", "mean_abs", "hoyer", "small")
 
@@ -173,7 +173,7 @@ def _find(modules: dict[str, nn.Module], site: str, target: str) -> nn.Module:
     if target not in modules:
         listed = ", ".join(name for name in modules if name) or "none"
         way = f"say which one it is with names={{{site!r}: …}} out of its modules {listed}"
-        if target == site and site.startswith(f"{DISCRIMINATOR}."):
+        if target == site and is_discriminators(site):
             way += "; of settings for both of a GAN's networks take generators(…) or discriminators(…)"
         raise Mistake(f"the site {site!r} would be the module {target!r}, which the network lacks; {way}")
     return modules[target]

@@ -21,7 +21,7 @@ from trainers.own_options import OwnModule, imported
 from trainers.plan import Frozen, Plan, checked_prepared, models_in, one_sentence
 from trainers.psnr import METRICS, ORACLE
 from trainers.psnr import ORACLES as ORACLES
-from trainers.settings import L1, Mistake, Regularizer, discriminators
+from trainers.settings import Mistake, Regularizer, is_discriminators
 from trainers.vae_options import VaeOptions
 
 if TYPE_CHECKING:
@@ -313,11 +313,16 @@ def _check_sites(task: Task, plan: Plan) -> None:
     known = sites_of(task, plan)
     for site in plan.settings:
         if site not in known:
-            asked = getattr(plan.options, "discriminator_sites", True) or not discriminators({site: L1(1.0)})
             raise Mistake(
                 f"settings name the site {site!r}, but the sites of {network_of(plan)} are {', '.join(known)}"
-                + ("" if asked else ": set plan.discriminator_sites to true")
+                f"{way_to(site, plan)}"
             )
+
+
+def way_to(site: str, plan: Plan) -> str:
+    """What a sentence on an unknown site ends with, where a key of the plan would make it one."""
+    missing = is_discriminators(site) and not getattr(plan.options, "discriminator_sites", True)
+    return ": set plan.discriminator_sites to true" if missing else ""
 
 
 def plan_from_json(entry: Mapping[str, Any], *, settings: Mapping[str, Regularizer] | None = None) -> Plan:

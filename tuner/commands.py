@@ -207,7 +207,9 @@ def best(session: Session, name: str, n: int, where: str | None, form: str) -> N
 @click.option(
     "--package", type=click.Path(), metavar="DIR", help="Also a folder to copy; it needs torch alone."
 )
-@click.option("--weights", is_flag=True, help="Also the trained weights, as safetensors.")
+@click.option(
+    "--weights", is_flag=True, help="Also the trained weights of the network that was scored, as safetensors."
+)
 @click.pass_obj
 def export(session: Session, name: str, output: str | None, package: str | None, weights: bool) -> None:
     """Write the leader's settings, or those of one run, as JSON."""
@@ -227,7 +229,7 @@ def export(session: Session, name: str, output: str | None, package: str | None,
     )
     print(f"Wrote {path}")
     if weights:
-        print(f"Wrote {path.with_suffix('.safetensors')}: the trained weights")
+        print(f"Wrote {path.with_suffix('.safetensors')}: the weights of the network that was scored")
     if package:
         print(f"Wrote {package}: copy it into any project; it needs torch alone")
     page = session.commands.page(tracking_of(name, session.tracking, session.folder))
@@ -253,7 +255,7 @@ def _calls_of_attach(content: "SettingsFile", path: Path) -> list[str]:
     judges = ", names=discriminator.names" if ours else _names(judged, _mapping(judge, "names"))
     return [
         f"{attach}(generator, generators(load({file})){names})",
-        f"{attach}(discriminator, discriminators(load({file})){judges}), both of trainers.settings",
+        f"{attach}(discriminator, discriminators(load({file})){judges})",
     ]
 
 

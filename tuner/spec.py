@@ -13,7 +13,7 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 from search_spaces.ranges import by_site, cut_to_sites, is_whole, shown
 from search_spaces.sparsity import SparsitySpace
 from trainers.plan import Frozen, Plan, Prepared, one_sentence, places
-from trainers.settings import Mistake, Regularizer, strength_of
+from trainers.settings import Mistake, Regularizer, is_discriminators, strength_of
 from trainers.tasks import (
     TASKS,
     Direction,
@@ -26,6 +26,7 @@ from trainers.tasks import (
     metric_of,
     options_model,
     sites_of,
+    way_to,
 )
 from tuner.sampling import check_sampler
 from tuner.secrets import refuse_password
@@ -246,7 +247,7 @@ def freeze(spec: StudySpec, *, startup_trials: int | None = None) -> StudySpec:
         Mistake: unknown sites, none left, a k range above its site, or gp/qmc on a conditional space.
     """
     task, plan = find_task(spec.task), spec.plan_with({}, {})
-    shapes = _chosen(spec, sites_of(task, plan))
+    shapes = _chosen(spec, plan, sites_of(task, plan))
     ranges = cut_to_sites(spec.space.regularizers, shapes, REGULARIZERS_KEY)
     bare = [site for site, kinds in by_site(ranges, list(shapes)).items() if not kinds]
     if bare:
@@ -275,16 +276,28 @@ def freeze(spec: StudySpec, *, startup_trials: int | None = None) -> StudySpec:
     return frozen
 
 
-def _chosen(spec: StudySpec, known: Mapping[str, tuple[int, int, int]]) -> dict[str, tuple[int, int, int]]:
+def _chosen(
+    spec: StudySpec, plan: Plan, known: Mapping[str, tuple[int, int, int]]
+) -> dict[str, tuple[int, int, int]]:
     if not known:
         raise Mistake(f"task is {spec.task!r}, but its network has no site, so nothing is left to search")
     for site in () if isinstance(spec.space.sites, str) else spec.space.sites:
         if site not in known:
             names = ", ".join(known)
-            raise Mistake(f"space.sites names {shown(site)}, but the sites of this network are {names}")
-    return {
+            raise Mistake(
+                f"space.sites names {shown(site)}, but the sites of this network are {names}"
+                f"{way_to(site, plan)}"
+            )
+    chosen = {
         site: shape for site, shape in known.items() if spec.space.sites == "all" or site in spec.space.sites
     }
+    judging = [site for site in known if is_discriminators(site)]
+    if getattr(plan.options, "discriminator_sites", False) and not chosen.keys() & set(judging):
+        raise Mistake(
+            "plan.discriminator_sites is true, but space.sites names none of them: add those to search, as "
+            f"{judging[0]}, or write sites: all"
+        )
+    return chosen
 
 
 def _startup(trials: int) -> int:

@@ -92,7 +92,7 @@ def test_on_what_it_is_scored_is_said_in_words(tmp_path: Path) -> None:
         "trained on 1,000 of the others"
     )
     assert measured(plan(limit=0.1)).endswith("; trained on 10% of the others")
-    assert scope_of(CLASSIFIER, plan()) == "on the held-out pictures"
+    assert scope_of(CLASSIFIER, plan()) == "on pictures that the search was scored on, too"
     kept = plan(unseen=0.3)
     assert measured(kept) == measured(plan())
     assert measured(confirmation_of(CLASSIFIER, kept)) == (

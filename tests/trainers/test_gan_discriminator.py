@@ -18,6 +18,7 @@ from trainers.plan import Plan
 from trainers.settings import L0, L1, L0Inf, Mistake, discriminators, generators
 from trainers.sparsity import attach
 from trainers.tasks import find_task, sites_of
+from tuner.spec import freeze, load_spec
 
 SMALL = {"width": 4, "discriminator_width": 4, "blocks": 2, "latent": 8}
 
@@ -138,6 +139,23 @@ def test_settings_for_it_need_its_sites() -> None:
         match=r"name the site 'discriminator.h0', but the sites of dcgan are h0, h1, code: set p",
     ):
         small_gan(settings={"discriminator.h0": L1(weight=0.1)})
+
+
+def test_a_study_that_asks_for_its_sites_and_searches_none_is_refused() -> None:
+    study = {"name": "s", "task": "gan", "plan": {"data": "digits", "size": 8, "network": {"blocks": 2}}}
+    asked = {**study, "plan": {**study["plan"], "discriminator_sites": True}}
+    with pytest.raises(
+        Mistake, match=r"space.sites names none of them: add those .* as discriminator.h0, or wri"
+    ):
+        freeze(load_spec({**asked, "space": {"sites": ["h0"]}}))
+    both = freeze(load_spec(asked))
+    assert [site for site in both.space.sites if site.startswith("discriminator.")] == [
+        "discriminator.h0", "discriminator.h1", "discriminator.code",
+    ]  # fmt: skip
+    with pytest.raises(
+        Mistake, match=r"of this network are h0, h1, code: set plan.discriminator_sites to true"
+    ):
+        freeze(load_spec({**study, "space": {"sites": ["discriminator.h0"]}}))
 
 
 def test_a_discriminator_of_ones_own_has_sites_too() -> None:

@@ -47,13 +47,14 @@ def test_those_to_train_on_keep_their_order_and_any_part_of_the_others_is_a_samp
 
 
 def test_of_a_small_class_one_at_least_is_held_out_and_one_is_trained_on() -> None:
-    parts = split(noise([0] * 10 + [1] * 3 + [3] * 4, 5), 0.01, 0.01)  # of 2 and 4 there are none
+    parts = split(noise([0] * 10 + [1] * 3 + [3] * 4, 5), 0.2, 0.2)  # of 2 and 4 there are none
     counts = [part.labels.bincount(minlength=5).tolist() for part in parts]
-    assert counts == [[8, 1, 0, 2, 0], [1, 1, 0, 1, 0], [1, 1, 0, 1, 0]]
+    assert counts == [[6, 1, 0, 2, 0], [2, 1, 0, 1, 0], [2, 1, 0, 1, 0]]
 
 
 @pytest.mark.parametrize(("labels", "classes", "fraction", "told"), [
     ([0] * 9, 1, 0.2, "the pictures of 'noise' have no labels, but a classifier is taught by labels: set"),
+    ([0] * 9 + [1] * 4, 2, 0.1, r"held_out is 0.1, but of 13 pictures of 2 classes .*: take 0.15 or more"),
     ([0] * 9 + [1], 2, 0.2, "of class 1 of 'noise' there are 1 pictures, and plan.held_out of 0.2 and plan"),
     ([0] * 9 + [1] * 4, 2, 0.95, "of class 0 of 'noise' there are 9 pictures, and .* leave none to train on"),
 ])  # fmt: skip

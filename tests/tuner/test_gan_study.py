@@ -109,8 +109,7 @@ def test_it_searches_over_both_networks_and_says_how_the_settings_come_to_each(s
     both = {"h0": settings.L0(keep=0.2), "discriminator.h0": settings.L0(keep=0.2)}
     assert _calls_of_attach(settings.SettingsFile(sites=both), FILE) == [
         f"trainers.sparsity.attach(generator, generators(load('{FILE}')))",
-        f"trainers.sparsity.attach(discriminator, discriminators(load('{FILE}')), "
-        "names=discriminator.names), both of trainers.settings",
+        f"trainers.sparsity.attach(discriminator, discriminators(load('{FILE}')), names=discriminator.names)",
     ]
 
 

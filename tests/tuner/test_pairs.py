@@ -143,7 +143,7 @@ def test_a_confirmation_says_for_which_picture_it_holds(tmp_path: Path) -> None:
     rows = [row("proposal", 0, {"up0": L0(keep=0.2)}, value=1.0)]
     for pair in range(2):
         for settings, value in ((rows[0].settings, 2.0), ({}, 1.0)):
-            told = (Recorded(0, 0.0, spec.budget.steps, {"psnr": value + pair / 10}),)
+            told = (Recorded(0, 0.0, spec.budget.steps, {"psnr": value * (1 + pair / 10)}),)
             rows.append(row("confirmation", len(rows), settings, pair=pair, evaluations=told))
     (found,) = confirmations(rows, spec)
     assert found.sentence.endswith("(on this picture, 2 pairs)")
