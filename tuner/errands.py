@@ -1,5 +1,6 @@
 """The smaller commands: train, layers, presets, list, delete, logs, sync, doctor."""
 
+import contextlib
 import math
 import os
 import re
@@ -47,7 +48,21 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
     print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}{first}", flush=True)
     plan = _prepared_here(task, plan)
     session.interrupted = "Interrupted; the same command goes on from the last checkpoint."
-    _follow(task.evaluations(plan, seed=seed, device=device, folder=folder), task, plan, folder)
+    with _threads_of(settings):
+        _follow(task.evaluations(plan, seed=seed, device=device, folder=folder), task, plan, folder)
+
+
+@contextlib.contextmanager
+def _threads_of(settings: "SettingsFile") -> Iterator[None]:
+    """As many threads as the trial had: with others sums round otherwise, and a GAN soon goes another way."""
+    import torch
+
+    threads, before = settings.provenance.get("threads"), torch.get_num_threads()
+    torch.set_num_threads(threads if type(threads) is int and threads > 0 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _task_and_plan(file: str, settings: "SettingsFile", spec: str | None) -> "tuple[Task, Plan]":

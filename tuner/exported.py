@@ -149,6 +149,7 @@ def settings_file_of(
             "role": row.role,
             "trial": row.label,
             "seed": row.seed,
+            "threads": int(spec.resources.cpu),
             "data": _data_of(plan, find_task(spec.task).data),
             "oracle": spec.metric() in ORACLES,
             "measured": spec.measured(row.role) or None,

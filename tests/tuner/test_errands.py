@@ -10,6 +10,7 @@ from typing import Any
 
 import own_networks
 import pytest
+import torch
 import yaml
 from command_line import Shell
 from safetensors.torch import load_file
@@ -185,6 +186,18 @@ def exported(folder: Path, **changes: Any) -> str:
     parts: dict[str, Any] = {"task": "dip", "network": "skip", "sites": {"up0": L0(keep=0.3)}}
     settings.write(folder / "settings.json", SettingsFile(**(parts | changes)))
     return "settings.json"
+
+
+def test_train_takes_as_many_threads_as_the_trial_had(
+    shell: Shell, picture_spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), list[int]()
+    monkeypatch.setattr("tuner.errands._follow", lambda *_: seen.append(torch.get_num_threads()))
+    for threads in (3, "many"):  # a file made by hand may say anything
+        file = exported(shell.folder, provenance={"threads": threads})
+        shell.fine("train", "--settings", file, "--spec", str(picture_spec))
+    assert seen == [3, before]
+    assert torch.get_num_threads() == before
 
 
 def test_train_prints_each_evaluation_and_keeps_pictures_and_a_checkpoint(

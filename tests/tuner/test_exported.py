@@ -69,6 +69,7 @@ def test_what_was_trained_on_is_what_the_task_says(tmp_path: Path) -> None:
     told = exported.settings_file_of(row, spec, shapes={}, study={"uuid": "u", "run": "r"}).provenance
     checksum = hashlib.sha256(picture.read_bytes()).hexdigest()
     assert told["data"] == {"name": str(picture), "sha256": checksum} and told["oracle"] is True
+    assert told["threads"] == 1
 
 
 def test_all_that_was_trained_on_is_named(tmp_path: Path) -> None:
