@@ -62,6 +62,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "data": "digits",
             "size": 8,
             "limit": 100,
+            "batch": 64,
             "network": {"width": 8, "stages": 2, "blocks": 1},
         },
     },
