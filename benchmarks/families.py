@@ -21,9 +21,10 @@ import yaml
 from trainers import checkpoint
 from trainers.losses.names import LOSSES
 from trainers.pair_options import PAIRS
-from trainers.settings import Regularizer, load, strength_of
+from trainers.settings import load
 from tuner.cli import main as command_line
 from tuner.record import Record
+from tuner.screen import settings_text
 from tuner.states import COMPLETE, PRUNED
 
 DIGITS = {"data": "digits", "size": 8, "batch": 64, "samples": 1000, "objective": "fd_pixels"}
@@ -101,16 +102,10 @@ def studied(family: Mapping[str, Any], folder: Path, trials: int, steps: int) ->
     kept = checkpoint.load(folder / "again") or {}
     value = kept["evaluation"]["metrics"][metric]
     same = "the same value" if value == content.value else f"{value} for {content.value}"
-    sites = ", ".join(f"{site} {_short(regularizer)}" for site, regularizer in content.sites.items())
     return (
         f"{metric} {curve[0]:.4g} → {curve[-1]:.4g} | {ended} of {trials}, leader {content.value:.4g} | "
-        f"{sites} | {same}"
+        f"{settings_text(content.sites)} | {same}"
     )
-
-
-def _short(regularizer: Regularizer) -> str:
-    strength = strength_of(regularizer)
-    return f"{regularizer.kind} {strength}={getattr(regularizer, strength):.3g}"
 
 
 def _write_mask(path: Path) -> None:

@@ -19,7 +19,7 @@ from trainers.held_out import split
 from trainers.layers import looking
 from trainers.networks.build import build_classifier, check_classifier
 from trainers.networks.pair import PictureForm
-from trainers.pictures import batch, load, load_anew, scaled
+from trainers.pictures import batch, load, load_anew, same_pictures, scaled
 from trainers.plan import Plan
 from trainers.ramp import Ramp
 from trainers.settings import Mistake
@@ -171,11 +171,7 @@ class ClassifierTraining(Training):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["data"] != self.data:
-            raise Mistake(
-                "the pictures that are trained on have changed since the checkpoint was written: "
-                "put the old ones back, or begin in another folder"
-            )
+        same_pictures(state["data"], self.data)
         same_device(state["device"], self.device)
         self.network.bare.load_state_dict(state["network"])
         restore(self.optimizer, state["optimizer"], self.device)

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import Sites
-from trainers.picture_options import Augmentation, PictureOptions
+from trainers.picture_options import Augmentation, PictureOptions, refuse_repeated
 from trainers.plan import Frozen, Plan
 from trainers.settings import Mistake
 
@@ -112,8 +112,7 @@ class ClassifierOptions(PictureOptions):
                 "plan.score is unseen, but plan.unseen is 0, so there are no such pictures: give plan.unseen "
                 "a fraction, or leave plan.score out"
             )
-        if len(set(self.augment)) < len(self.augment):
-            raise Mistake(f"plan.augment is {list(self.augment)}, but each is done once: keep one of them")
+        refuse_repeated(self.augment)
         return self
 
     def sites(self) -> Sites:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from trainers.losses.names import LOSSES
 from trainers.own_options import OWN, OwnNetwork, from_name, kind_of
 from trainers.pair_options import PAIRS, DcganNetwork, Pair, Sites
-from trainers.picture_options import Augmentation, GenerativeOptions
+from trainers.picture_options import Augmentation, GenerativeOptions, refuse_repeated
 from trainers.settings import DISCRIMINATOR, Mistake, is_discriminators
 
 if TYPE_CHECKING:  # a Literal made from a list says nothing to a type checker
@@ -127,8 +127,7 @@ class GanOptions(GenerativeOptions):
                 "plan.network.discriminator.names names sites, but plan.discriminator_sites is false: set it "
                 "to true, or leave the names out"
             )
-        if len(set(self.augment)) < len(self.augment):
-            raise Mistake(f"plan.augment is {list(self.augment)}, but each is done once: keep one of them")
+        refuse_repeated(self.augment)
         return self
 
     def sites(self) -> Sites:

@@ -16,10 +16,10 @@ from trainers.drawing import Drawing, at_once, estimate_norms
 from trainers.memory import exhausted
 from trainers.networks.pair import Generator, PictureForm
 from trainers.picture_options import GenerativeOptions
-from trainers.pictures import batch, load, load_anew
+from trainers.pictures import batch, load, load_anew, same_pictures
 from trainers.plan import Plan
 from trainers.ramp import Ramp
-from trainers.settings import Mistake, generators
+from trainers.settings import generators
 from trainers.sparsity import Attached, attach
 from trainers.training import Metrics, Pictures, Training, find_device, restore, same_device, streams
 
@@ -208,11 +208,7 @@ class GenerativeTraining(Training):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["data"] != self.data:
-            raise Mistake(
-                "the pictures that are trained on have changed since the checkpoint was written: "
-                "put the old ones back, or begin in another folder"
-            )
+        same_pictures(state["data"], self.data)
         same_device(state["device"], self.device)
         self.exported = {name: value.to(self.device) for name, value in state["network"].items()}
         for module, saved in zip(self.modules(), state["modules"], strict=True):

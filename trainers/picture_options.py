@@ -39,6 +39,12 @@ SOURCES = (
 )  # data sets by name; `trainers/datasets.py` reads them
 
 
+def refuse_repeated(augment: tuple[Augmentation, ...]) -> None:
+    """A Mistake where a way of augmenting is named twice."""
+    if len(set(augment)) < len(augment):
+        raise Mistake(f"plan.augment is {list(augment)}, but each is done once: keep one of them")
+
+
 def _limit(value: Any) -> int | float | None:
     """A count, also one written as 500.0, or a fraction."""
     if value is None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from trainers import datasets
 from trainers.datasets import Dataset
 from trainers.picture_options import PictureOptions
+from trainers.settings import Mistake
 
 
 def load(options: PictureOptions) -> Dataset:
@@ -24,6 +25,15 @@ def load_anew(options: PictureOptions) -> Dataset:
 @lru_cache(maxsize=1)
 def _load(data: str, root: str, download: bool, size: int, channels: int | None) -> Dataset:
     return datasets.load(data, root=root, download=download, size=size, channels=channels)
+
+
+def same_pictures(saved: str, now: str) -> None:
+    """A Mistake where the fingerprint that a state was written with is not that of the pictures now."""
+    if saved != now:
+        raise Mistake(
+            "the pictures that are trained on have changed since the checkpoint was written: "
+            "put the old ones back, or begin in another folder"
+        )
 
 
 def batch(images: Tensor, labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
