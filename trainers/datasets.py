@@ -81,7 +81,13 @@ class Dataset:
 
 
 def load(
-    data: str, *, root: str = "data", download: bool = False, size: int, channels: int | None = None
+    data: str,
+    *,
+    root: str = "data",
+    download: bool = False,
+    size: int,
+    channels: int | None = None,
+    folders_are_classes: bool = False,
 ) -> Dataset:
     """The training pictures of a data set by name, or all pictures of a folder, as size×size.
 
@@ -89,10 +95,10 @@ def load(
     `fashion_mnist` (60,000 of 28×28) and `cifar10` (50,000 of 32×32, colour) lie in `root` as torchvision
     lays them out, and are fetched into it if they are not there and `download` is set; for the first two,
     root may also be the folder that holds their idx files, plain or .gz. Anything else is a folder: see
-    `load_folder`. size: pictures of another size are resized, bilinear, antialiased where they shrink (so
-    MNIST at 32 is enlarged, not padded). channels: 1 turns colour grey (ITU-R 601 luma), 3 refuses grey
-    data, None leaves either as it is. Data that are missing or damaged raise a Mistake, a download that
-    fails RuntimeError.
+    `load_folder`, which alone reads `folders_are_classes`. size: pictures of another size are resized,
+    bilinear, antialiased where they shrink (so MNIST at 32 is enlarged, not padded). channels: 1 turns colour
+    grey (ITU-R 601 luma), 3 refuses grey data, None leaves either as it is. Data that are missing or damaged
+    raise a Mistake, a download that fails RuntimeError.
 
     >>> digits = load("digits", size=8)
     >>> digits.images.shape, digits.classes
@@ -105,7 +111,7 @@ def load(
             f"channels is {channels}, but it must be 1 (grey), 3 (colour) or None (as the data are)"
         )
     if data not in READERS:
-        return load_folder(data, size=size, channels=channels)
+        return load_folder(data, size=size, channels=channels, folders_are_classes=folders_are_classes)
     pictures, labels = READERS[data](Path(root).expanduser(), download)
     if len(pictures) != len(labels):
         raise Mistake(
@@ -147,14 +153,20 @@ def _fitted_chunk(pictures: Tensor, size: int, grey: bool) -> Tensor:
 # --- folders ---------------------------------------------------------------------------------------
 
 
-def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset:
-    """All pictures in a folder and its subfolders, in the order of their paths; subfolders are no labels.
+def load_folder(
+    data: str, *, size: int, channels: int | None = None, folders_are_classes: bool = False
+) -> Dataset:
+    """All pictures in a folder and its subfolders, in the order of their paths.
+
+    Subfolders say nothing of what a picture shows, unless `folders_are_classes`: then a picture's class is
+    the folder just within `data` that it lies in, however deep; classes are in the order of these names.
 
     Every file whose suffix Pillow reads is a picture, hidden ones excepted; of each the centre square is
     resized to size×size, bilinear, antialiased where it shrinks. channels: as in `load`; where grey and
     colour are mixed, all are in colour. Pictures that are broken or below 8 pixels a side are left out; one
     warning says how many, and how many were enlarged, and cropped because they are not square. A folder that
-    is not there, or has no picture that can be read, raises a Mistake.
+    is not there, or has no picture that can be read, or classes where a picture is of none, or all are of
+    one, or a class has none that can be read, raises a Mistake.
 
     Nothing is kept of it: every process decodes every file again, a study's driver and each of its workers.
     On one core of a small cloud machine a JPEG of 256×256 takes 3 ms, so 50,000 of them three minutes; of
@@ -167,7 +179,8 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
             f"{', '.join(SOURCES)}"
         )
     paths = _picture_files(data, folder)
-    read, left_out, enlarged, cropped = [], [], 0, 0
+    classes = _classes(data, [path.relative_to(folder) for path in paths]) if folders_are_classes else [data]
+    read, labels, left_out, enlarged, cropped = [], [], [], 0, 0
     for path in paths:
         try:
             pixels = _picture(path, grey=channels == 1)
@@ -177,6 +190,7 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
         enlarged += min(pixels.shape[:2]) < size
         cropped += pixels.shape[0] != pixels.shape[1]
         read.append(images.as_bytes(images.square(pixels, size)))
+        labels.append(classes.index(path.relative_to(folder).parts[0]) if folders_are_classes else 0)
     if not read:
         why = (
             f"none of its {len(paths)} can be read; of the first: {left_out[0]}"
@@ -184,13 +198,35 @@ def load_folder(data: str, *, size: int, channels: int | None = None) -> Dataset
             else "it has none, in its subfolders neither: name one that has, or a data set"
         )
         raise Mistake(f"plan.data is {data!r}, a folder of pictures, but {why}")
+    for number in set(range(len(classes))).difference(labels):
+        raise Mistake(
+            f"plan.folders_are_classes is true, but of {str(folder / classes[number])!r} no picture can be "
+            f"read (the first that cannot: {left_out[0]}): mend or remove it"
+        )
     changed = {f"enlarged to {size}×{size}": enlarged, "cropped to their centre square": cropped}
     _report(data, len(paths), left_out, changed)
     colour = any(pixels.shape[2] == 3 for pixels in read)
     _refuse_grey(data, colour, channels)
     stacked = np.stack([np.broadcast_to(pixels, (size, size, 3 if colour else 1)) for pixels in read])
     tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
-    return Dataset(tensor, torch.zeros(len(tensor), dtype=torch.int64), 1, folder.resolve().name)
+    return Dataset(tensor, torch.tensor(labels), len(classes), folder.resolve().name)
+
+
+def _classes(data: str, pictures: list[Path]) -> list[str]:
+    """The names of the folders that pictures, by their paths within the data, lie in."""
+    for path in pictures:
+        if len(path.parts) == 1:
+            raise Mistake(
+                f"plan.folders_are_classes is true, but {str(path)!r} lies in {data!r} itself, in no class's "
+                "folder: move it into one"
+            )
+    names = sorted({path.parts[0] for path in pictures})
+    if len(names) == 1:
+        raise Mistake(
+            f"plan.folders_are_classes is true, but all pictures of {data!r} are in {names[0]!r}: name the "
+            "folder that holds a folder for each class"
+        )
+    return names
 
 
 def _picture_files(data: str, folder: Path) -> list[Path]:

@@ -121,8 +121,8 @@ class Classifier(Extractor):
     def __init__(self, dataset: "Dataset", device: torch.device) -> None:
         if dataset.classes < 2:
             raise Mistake(
-                f"fd_classifier needs labels, but {dataset.name} has none: "
-                "take fd_efficientnet_lite0 or fd_pixels as the objective"
+                f"fd_classifier needs labels, but {dataset.name} has none: take fd_efficientnet_lite0 or "
+                "fd_pixels as the objective, or set plan.folders_are_classes to true if they are such"
             )
         key = _made_from(dataset, "torch", "numpy")
         arrays, file, self.digest = made_once("classifier", key, lambda: self._made(dataset))

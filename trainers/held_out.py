@@ -28,7 +28,8 @@ def split(dataset: Dataset, held_out: float, unseen: float = 0.0) -> tuple[Datas
     if dataset.classes < 2:
         raise Mistake(
             f"the pictures of {dataset.name!r} have no labels, but a classifier is taught by labels: "
-            f"set plan.data to a data set by name ({', '.join(SOURCES)})"
+            "set plan.folders_are_classes to true if each of its folders is a class, or plan.data to a data "
+            f"set by name ({', '.join(SOURCES)})"
         )
     there = len(dataset.labels.unique())
     for key, share in (("held_out", held_out), ("unseen", unseen)):

@@ -100,6 +100,14 @@ class SsganNetwork(ResidualNetwork):
     kind: Literal["ssgan"] = "ssgan"
 
 
+class InfomaxNetwork(ResidualNetwork):
+    """SNGAN's networks, whose discriminator also tells a picture by its parts (arXiv 2007.04589)."""
+
+    LOSS: ClassVar[str] = "infomax"
+
+    kind: Literal["infomax"] = "infomax"
+
+
 class CganNetwork(ResidualNetwork):
     """Pictures of a class: conditional BatchNorm, and a discriminator that projects (arXiv 1802.05637)."""
 
@@ -124,7 +132,14 @@ def first_side(size: int, blocks: int) -> int:
 
 
 # The list of kinds. What a plan may name, what is built, its docs and its tests follow from it.
-_ALL: tuple[type[PairNetwork], ...] = (DcganNetwork, SnganNetwork, SaganNetwork, SsganNetwork, CganNetwork)
+_ALL: tuple[type[PairNetwork], ...] = (
+    DcganNetwork,
+    SnganNetwork,
+    SaganNetwork,
+    SsganNetwork,
+    InfomaxNetwork,
+    CganNetwork,
+)
 PAIRS: dict[str, type[PairNetwork]] = {one.model_fields["kind"].default: one for one in _ALL}
 if TYPE_CHECKING:  # a union made from a list says nothing to a type checker
     Pair = PairNetwork

@@ -64,6 +64,9 @@ class PictureOptions(Frozen):
     data: str = Field(
         default="cifar10", min_length=1, description=f"{', '.join(SOURCES)}, or a folder of pictures"
     )
+    folders_are_classes: bool = Field(
+        default=False, description="whether each folder within the folder `data` is a class"
+    )
     root: str = Field(
         default="data",
         min_length=1,
@@ -93,6 +96,15 @@ class PictureOptions(Frozen):
         """The same for a folder of pictures; a data set's name goes before a folder of that name."""
         path = os.path.abspath(os.path.expanduser(data))
         return path if os.path.isdir(path) and data not in SOURCES else data
+
+    @model_validator(mode="after")
+    def _labels_of_one_kind(self) -> "PictureOptions":
+        if self.folders_are_classes and self.data in SOURCES:
+            raise Mistake(
+                f"plan.folders_are_classes is true, but plan.data is {self.data!r}, which has labels of its "
+                "own: name a folder, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_for_a_batch(self) -> "PictureOptions":

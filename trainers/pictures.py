@@ -13,7 +13,14 @@ from trainers.settings import Mistake
 
 def load(options: PictureOptions) -> Dataset:
     """The pictures that the options name; read once for the trainings that one process runs in turn."""
-    return _load(options.data, options.root, options.download, options.size, options.channels)
+    return _load(
+        options.data,
+        options.root,
+        options.download,
+        options.size,
+        options.channels,
+        options.folders_are_classes,
+    )
 
 
 def load_anew(options: PictureOptions) -> Dataset:
@@ -23,8 +30,17 @@ def load_anew(options: PictureOptions) -> Dataset:
 
 
 @lru_cache(maxsize=1)
-def _load(data: str, root: str, download: bool, size: int, channels: int | None) -> Dataset:
-    return datasets.load(data, root=root, download=download, size=size, channels=channels)
+def _load(
+    data: str, root: str, download: bool, size: int, channels: int | None, folders_are_classes: bool
+) -> Dataset:
+    return datasets.load(
+        data,
+        root=root,
+        download=download,
+        size=size,
+        channels=channels,
+        folders_are_classes=folders_are_classes,
+    )
 
 
 def same_pictures(saved: str, now: str) -> None:

@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 
 from trainers.settings import Mistake, Regularizer, from_json, to_json
 
@@ -176,21 +177,32 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
     key = ".".join(_named(part) for part in (*((prefix,) if prefix else ()), *loc, *first["loc"][-1:]))
     if first["type"] == "extra_forbidden":
         return _unknown_key(key, str(first["loc"][-1]), list(below.model_fields))
+    field = below.model_fields.get(str(first["loc"][-1])) if first["loc"] else None
     if first["type"] == "missing":
-        return Mistake(f"{key} is missing, and it has no default: give it a value")
+        example = f", for example {field.examples[0]}" if field is not None and field.examples else ""
+        return Mistake(f"{key} is missing, and it has no default: give it a value{example}")
     rule = str(cause) if cause else _rule(first["type"], first["input"], _followed(model, first["loc"])[0])
-    rule = rule or first["msg"].replace("Input should be", "it must be")
+    rule = rule or first["msg"].replace("Input should be", "it must be") + _usual(first["type"], field)
     return Mistake(f"{key} is {_shown(first['input'])}, but {rule[0].lower()}{rule[1:].rstrip('.')}")
 
 
+def _usual(kind: str, field: FieldInfo | None) -> str:
+    """The way out of a number beyond its bounds: the default, where there is one."""
+    bounded = kind.startswith(("greater_than", "less_than"))
+    usual = field.default if bounded and field is not None else None
+    return f": the default is {usual:g}" if isinstance(usual, int | float) else ""
+
+
 def _rule(kind: str, value: Any, model: type[BaseModel]) -> str:
-    """How a list or a section is written, where a value is neither; pydantic speaks of tuples and models.
+    """How a list, a section or a yes is written; pydantic speaks of tuples, models and booleans.
 
     model: the section's, where its keys are known.
     """
     if kind in ("tuple_type", "list_type"):
         alone = isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) <= 60
         return f"it is a list: write {f'[{value}]' if alone else 'it in brackets, as [one, other]'}"
+    if kind in ("bool_type", "bool_parsing"):
+        return "it must be true or false"
     if kind not in ("model_type", "dict_type"):
         return ""
     keys = model.model_fields.items() if kind == "model_type" else ()

@@ -248,7 +248,8 @@ def _calls_of_attach(content: "SettingsFile", path: Path) -> list[str]:
     names = _names(generators(content), _mapping(generator, "names"))
     judged = discriminators(content)
     if not judged:
-        return [f"{attach}(network, {file}{names})"]
+        part = "decoder" if content.task == "vae" else "network"  # what the sites are of
+        return [f"{attach}({part}, {file}{names})"]
     judge = _mapping(generator, "discriminator")
     # One of ours calls its modules otherwise, and knows how.
     ours = ":" not in str((judge or generator).get("kind"))

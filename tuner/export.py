@@ -69,7 +69,8 @@ def export(
         name, tracking, root: as for `settings_file`.
         path: the file; None: ROOT/NAME/settings.json.
         package: also make this folder, to be copied into any project: `from FOLDER.sparsity import attach`.
-        weights: also write the trained weights beside the file, as safetensors.
+        weights: also write the trained weights beside the file, as safetensors, whose metadata say of which
+            trial they are.
 
     Raises:
         Mistake, RuntimeError: as `settings_file`; a place that cannot be written; weights that nobody kept.
@@ -84,7 +85,8 @@ def export(
     if package is not None:
         write_package(package, content)
     if state is not None:
-        _write_weights(target.with_suffix(".safetensors"), state)
+        whose = {"study": study.name, "study_uuid": study.uuid, "trial": run.data.tags[names.TRIAL]}
+        _write_weights(target.with_suffix(".safetensors"), state, whose | {"run": run.info.run_id})
     settings_.write(target, content)
     return target
 
@@ -237,10 +239,10 @@ def _from_storage(label: str, spec: Path, content: Mapping[str, Any]) -> dict[st
         return checkpoint.load(file.parent)
 
 
-def _write_weights(path: Path, state: dict[str, Any]) -> None:
+def _write_weights(path: Path, state: dict[str, Any], whose: dict[str, str]) -> None:
     from safetensors.torch import save
 
     # Copies: safetensors refuses tensors that share memory or do not lie in order.
     copies = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     with written_whole(path) as stream:
-        stream.write(save(copies))
+        stream.write(save(copies, metadata=whose))

@@ -60,6 +60,16 @@ def mean_text(known: Baseline) -> str:
     return f"{number(known.mean, known.sd)}{spread}"
 
 
+def seeds_text(seeds: object) -> str:
+    """How many seeds a list has, or a number says.
+
+    >>> seeds_text([0, 1, 2]), seeds_text(1)
+    ('3 seeds', '1 seed')
+    """
+    count = len(seeds) if isinstance(seeds, list | tuple) else int(str(seeds))
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
 def shown_metric(metric: str) -> str:
     """A metric's name as it is shown to people: marked where it could not be known in earnest.
 
@@ -341,8 +351,8 @@ def _leader(
         gap = difference(now.value, now.same_seed, sd)
         lines.append(f"  {gap} minus the baseline of the same seed ({number(now.same_seed, sd)})")
     gap = difference(now.value, now.baseline.mean, sd)
-    seeds, mean = len(now.baseline.seeds), mean_text(now.baseline)
-    lines.append(f"  {gap} minus the baseline's mean over {seeds} seeds ({mean})")
+    seeds, mean = seeds_text(now.baseline.seeds), mean_text(now.baseline)
+    lines.append(f"  {gap} minus the baseline's mean over {seeds} ({mean})")
     return [*lines, how, NO_EVIDENCE.format(count=count, seed=now.leader.seed)]
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner.screen import better, caption, difference, number, shown_metric
+from tuner.screen import better, caption, difference, number, seeds_text, shown_metric
 
 if TYPE_CHECKING:
     from tuner.confirm import Confirmation
@@ -60,11 +60,11 @@ def best_table(rows: Sequence[Mapping[str, Any]]) -> str:
         return f"{table}\nno baseline has finished"
     spread = "" if baseline.get("sd") is None else f" ± {number(baseline['sd'], baseline['sd'])}"
     mean = number(baseline["mean"], baseline.get("sd"))
-    seeds = _seeds(baseline["seeds"])
+    seeds = seeds_text(baseline["seeds"])
     means = {shown_metric(name): entry["baseline"] for name, entry in beside.items()}
     more = "".join(f", {name} {number(one)}" for name, one in means.items() if one is not None)
     told = "no difference is evidence until it is confirmed"
-    return f"{table}\nbaseline {mean}{spread} over {seeds} seeds{more}; {told}"
+    return f"{table}\nbaseline {mean}{spread} over {seeds}{more}; {told}"
 
 
 def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -86,10 +86,6 @@ def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         ", ".join(attained_text(site, entry) for site, entry in row["attained"].items()),
         str(confirmed.get("verdict", "")),
     )
-
-
-def _seeds(seeds: object) -> int:
-    return len(seeds) if isinstance(seeds, list) else int(str(seeds))
 
 
 def entry_text(site: str, entry: Mapping[str, Any]) -> str:

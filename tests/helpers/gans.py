@@ -88,7 +88,7 @@ def normalised(norm: nn.BatchNorm2d, h: Tensor) -> Tensor:
 class PixelJudge(Discriminator):
     """The score of a picture of one pixel is that pixel; what it was called with is kept."""
 
-    feature_count = 1
+    map_channels = feature_count = 1
 
     def __init__(self) -> None:
         super().__init__(PictureForm(size=1, channels=1, classes=CLASSES))
@@ -96,8 +96,11 @@ class PixelJudge(Discriminator):
         nn.init.ones_(self.score.weight), nn.init.zeros_(self.score.bias)
         self.labels: list[Tensor | None] = []
 
-    def features(self, images: Tensor) -> Tensor:
-        return images.flatten(1)
+    def last_map(self, images: Tensor) -> Tensor:
+        return images
+
+    def features_of(self, last_map: Tensor) -> Tensor:
+        return last_map.flatten(1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         self.labels.append(labels)

@@ -277,7 +277,23 @@ def test_pictures_without_labels_are_refused_before_the_first_trial(tmp_path: Pa
         prepare(small_classifier(options={"data": str(tmp_path)}))
 
 
+def test_a_folder_of_classes_is_told_apart(tmp_path: Path) -> None:
+    """Pictures that are bright on the left, and others on the right: a short training tells all."""
+    noise = np.random.default_rng(0)
+    for i in range(60):
+        pixels = noise.integers(0, 100, (8, 8)).astype(np.uint8)
+        pixels[:, slice(0, 4) if i % 2 else slice(4, 8)] += 150
+        folder = tmp_path / ("right", "left")[i % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    plan = small_classifier(options={"data": str(tmp_path), "folders_are_classes": True}, evaluate_at=(1, 40))
+    prepare(plan)
+    *_, last = train_classifier(plan, seed=0)
+    assert last.metrics["accuracy"] == 1
+
+
 @pytest.mark.parametrize(("options", "told"), [
+    ({"data": "digits", "folders_are_classes": True}, "plan.data is 'digits', which has labels of its own"),
     ({"limit": 1500}, "limit is 1500, but 'digits, held-out pictures aside' has 1438 pictures: lower it"),
     ({"held_out": 0.99, "limit": 0.5}, "limit is 0.5, which leaves 10 of the pictures of 'digits, held-out"),
     ({"held_out": 0.999}, "of class 0 of 'digits' there are 178 pictures, and plan.held_out of 0.999 and"),

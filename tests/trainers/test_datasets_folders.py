@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from data_files import pictures
 from PIL import Image
 
@@ -51,6 +52,28 @@ def test_a_folder_is_read_to_its_depths_in_the_order_of_paths(tmp_path: Path) ->
     assert folder.images[:, 0, 5, 5].tolist() == expected
     assert folder.labels.tolist() == [0] * 6
     assert (folder.classes, folder.name) == (1, tmp_path.name)
+
+
+def test_folders_are_classes_where_they_are_said_to_be(tmp_path: Path) -> None:
+    for name, value in (("b/2.png", 20), ("a/deep/1.png", 10), ("b/er/3.png", 30), ("a/4.png", 40)):
+        save(tmp_path / name, grey(16, 16, value))
+    folder = load(str(tmp_path), size=16, folders_are_classes=True)
+    shown = dict(zip(folder.images[:, 0, 5, 5].tolist(), folder.labels.tolist(), strict=True))
+    assert shown == {10: 0, 40: 0, 20: 1, 30: 1}
+    assert (folder.classes, folder.labels.dtype) == (2, torch.int64)
+    assert load(str(tmp_path), size=16).classes == 1
+
+
+def test_pictures_of_no_class_of_one_alone_and_a_class_without_any_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.png", grey(16, 16))
+    told = f"all pictures of '{tmp_path}' are in 'a': name the folder that holds a folder for each class"
+    refused(told, str(tmp_path), folders_are_classes=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "2.png").write_text("no picture")
+    refused(f"of '{tmp_path}/b' no picture can be read .*2.png", str(tmp_path), folders_are_classes=True)
+    save(tmp_path / "3.png", grey(16, 16))
+    told = f"'3.png' lies in '{tmp_path}' itself, in no class's folder: move it into one"
+    refused(told, str(tmp_path), folders_are_classes=True)
 
 
 def test_hidden_and_other_files_are_no_pictures(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_defaults_are_the_papers_on_cifar10(tmp_path: Path, monkeypatch: Any
         "data": "cifar10", "root": str(tmp_path / "data"), "download": False, "limit": None, "size": 32,
         "channels": None, "network": {"kind": "ddpm", "width": 128, "blocks": 3}, "objective": "fid",
         "also": (), "samples": 10_000, "batch": 128, "lr": 2e-4, "noise_steps": 1000, "sampling_steps": 50,
-        "average": 0.9999, "ramp": 0.0,
+        "average": 0.9999, "ramp": 0.0, "folders_are_classes": False,
     }  # fmt: skip
 
 

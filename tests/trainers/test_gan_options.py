@@ -60,6 +60,7 @@ def test_the_defaults_are_the_fields_reference_on_cifar10(tmp_path: Path, monkey
         "loss": "non_saturating", "objective": "fid", "also": (), "samples": 10_000, "batch": 64,
         "generator_lr": 2e-4, "discriminator_lr": 2e-4, "beta1": 0.0, "beta2": 0.9, "decay": "linear",
         "discriminator_steps": 5, "average": 0.0, "augment": (), "ramp": 0.0, "discriminator_sites": False,
+        "folders_are_classes": False,
     }  # fmt: skip
     assert written(network={"kind": "sngan"}).network.model_dump() == {
         "kind": "sngan", "width": 256, "discriminator_width": 128, "blocks": 3, "latent": 128,
@@ -117,6 +118,7 @@ def test_another_network_is_refused_in_the_users_words(network: Any, told: str) 
     ({"network": {"kind": "sngan"}, "loss": "non_saturating"}, "non_saturating"),
     ({"loss": "hinge"}, "hinge"),
     ({"network": "ssgan"}, "rotation"),
+    ({"network": "infomax"}, "infomax"),
     ({"network": {"kind": "sagan"}}, "hinge"),
     ({"network": {"kind": "cgan"}}, "hinge"),
     ({"network": "a_module:of_mine"}, "non_saturating"),

@@ -123,7 +123,7 @@ def test_a_file_is_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch:
     ({"size": 3}, "plan.size is 3, but it must be greater than or equal to 16"),
     ({"size": "big"}, "plan.size is 'big', but it must be a valid integer"),
     ({"image": ""}, "plan.image is '', but string should have at least 1 character"),
-    ({"lr": 0}, "plan.lr is 0, but it must be greater than 0"),
+    ({"lr": 0}, "plan.lr is 0, but it must be greater than 0: the default is 0.01"),
     ({"lr": math.nan}, "plan.lr is nan, but it must be a finite number"),
     ({"lr": math.inf}, "plan.lr is inf, but it must be a finite number"),
     ({"average": 1}, "plan.average is 1, but it must be less than 1"),

@@ -35,7 +35,7 @@ def test_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "data": "cifar10", "root": str(tmp_path / "data"), "download": False, "limit": None, "size": 32,
         "channels": None, "network": {"kind": "vae", "width": 64, "blocks": 3, "latent": 128},
         "objective": "fid", "also": (), "samples": 10_000, "batch": 64, "lr": 1e-3, "beta": 1.0,
-        "average": 0.0, "ramp": 0.0,
+        "average": 0.0, "ramp": 0.0, "folders_are_classes": False,
     }  # fmt: skip
 
 

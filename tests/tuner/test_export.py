@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tracked import Server, attained, play, python, runs, study, tracker
 
@@ -167,6 +168,9 @@ def test_weights_from_the_trials_folder(place: Path, tmp_path: Path) -> None:
     path = export("mine", root=tmp_path, weights=True)
     weights = load_file(path.with_suffix(".safetensors"))
     assert torch.equal(weights["weight"], WEIGHT * 2) and torch.equal(weights["transposed"], WEIGHT.T)
+    with safe_open(path.with_suffix(".safetensors"), "pt") as file:
+        assert file.metadata().items() >= {"study": "mine", "study_uuid": "u1", "trial": "1"}.items()
+        assert len(file.metadata()["run"]) == 32
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "settings.json", "settings.safetensors", "spec.yaml", "trials",
     ]  # fmt: skip

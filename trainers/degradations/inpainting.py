@@ -1,5 +1,6 @@
 """A picture with holes where a file says so."""
 
+import os
 from typing import Annotated, Literal
 
 import numpy as np
@@ -34,6 +35,11 @@ class Inpainting(Degradation):
         return {"mask": images.fingerprint(self._read())}
 
     def _read(self) -> Picture:
+        if not os.path.exists(self.mask):  # of a picture the sentence offers photographs
+            raise Mistake(
+                f"plan.degradation.mask is {self.mask!r}, but there is no such file: name a picture that is "
+                "white where pixels were seen and black in holes"
+            )
         try:
             return images.load(self.mask, grey=True)
         except Mistake as error:

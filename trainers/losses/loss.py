@@ -20,9 +20,9 @@ class Loss(nn.Module, ABC):
     """What both networks minimise. It is a module since it may own some, a rotation head for example.
 
     Its parameters are trained with the discriminator's. `network` is that discriminator; at the start a head
-    learns from its `feature_count` how many features it will read, and from its `form` how many classes there
-    are (and keeps no reference to it). Neither method waits for the device; `draw`, on the device of the
-    pictures, is all that they draw from.
+    learns from its `feature_count` how many features it will read (from `map_channels` those at a position of
+    its last map), and from its `form` how many classes there are (and keeps no reference to it). Neither
+    method waits for the device; `draw`, on the device of the pictures, is all that they draw from.
     """
 
     def __init__(self, network: Discriminator) -> None:

@@ -8,4 +8,5 @@ LOSSES: dict[str, str] = {
     "wasserstein_gp": "WassersteinGp",
     "hinge": "Hinge",
     "rotation": "Rotation",
+    "infomax": "Infomax",
 }

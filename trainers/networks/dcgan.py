@@ -76,11 +76,15 @@ class Discriminator(pair.Discriminator):
         self.body = nn.Sequential(*layers, nn.Flatten())
         sites = config.discriminator_sites(form.size)
         self.names = {site: f"body.{2 * i + 1}" for i, site in enumerate(sites)}  # each LeakyReLU
-        self.feature_count = widths[-1] * side * side
+        self.map_channels, self.feature_count = widths[-2], widths[-1] * side * side
         self.score = nn.Linear(self.feature_count, 1)
         if config.spectral_norm:
             spectral_norm_in(self)
 
-    def features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.body(images)
+    def last_map(self, images: Tensor) -> Tensor:
+        last_map: Tensor = self.body[:-3](images)
+        return last_map
+
+    def features_of(self, last_map: Tensor) -> Tensor:
+        features: Tensor = self.body[-3:](last_map)  # a convolution, a LeakyReLU, and flattened
         return features

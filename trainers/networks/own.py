@@ -182,10 +182,17 @@ class OwnDiscriminator(pair.Discriminator):
         return self.network
 
     @property
+    def map_channels(self) -> int:  # type: ignore[override]
+        raise self._without_features()
+
+    @property
     def feature_count(self) -> int:  # type: ignore[override]
         raise self._without_features()
 
-    def features(self, images: Tensor) -> Tensor:
+    def last_map(self, images: Tensor) -> Tensor:
+        raise self._without_features()
+
+    def features_of(self, last_map: Tensor) -> Tensor:
         raise self._without_features()
 
     def _without_features(self) -> Mistake:

@@ -38,11 +38,13 @@ class Generator(Sited, ABC):
 class Discriminator(Sited, ABC):
     """Pictures → scores, high for real ones: `score`, a linear layer, of `feature_count` features.
 
-    Its sites are those that its configuration names.
+    The features are what a last block makes of a map with `map_channels` channels. Its sites are those that
+    its configuration names.
 
     `form` says what it judges, for whoever builds on it: the head of a loss that tells classes apart, say.
     """
 
+    map_channels: int
     feature_count: int
     score: nn.Linear
 
@@ -51,8 +53,16 @@ class Discriminator(Sited, ABC):
         self.form = form
 
     @abstractmethod
+    def last_map(self, images: Tensor) -> Tensor:
+        """N×C×S×S in [-1, 1] → N×M×H×W: what the last block reads."""
+
+    @abstractmethod
+    def features_of(self, last_map: Tensor) -> Tensor:
+        """N×M×H×W → N×F: what `score` reads, and a head that a loss brings."""
+
     def features(self, images: Tensor) -> Tensor:
-        """N×C×S×S in [-1, 1] → N×F: what `score` reads, and a head that a loss brings."""
+        """N×C×S×S in [-1, 1] → N×F."""
+        return self.features_of(self.last_map(images))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """N×C×S×S in [-1, 1] → N scores. `labels`: N int64, for networks that read them."""
@@ -74,6 +84,7 @@ def maps(config: PairNetwork, form: PictureForm) -> Sites:
     if config.LABELS and classes == 1:
         raise Mistake(
             f"plan.network.kind is {config.kind!r}, which draws pictures of classes, but these pictures have "
-            "no labels: take data with labels, or another network"
+            "no labels: take data with labels (plan.folders_are_classes, if each folder is a class), or "
+            "another network"
         )
     return config.sites(size)

@@ -93,7 +93,7 @@ class Discriminator(pair.Discriminator):
             nn.ReLU(),
         )
         self.name_sites()
-        self.feature_count = width
+        self.map_channels = self.feature_count = width
         self.score = _xavier(nn.Linear(width, 1))
         if config.spectral_norm:
             spectral_norm_in(self)
@@ -104,8 +104,12 @@ class Discriminator(pair.Discriminator):
         inner = {f"h{n}": f"body.{i}.inner" for n, i in enumerate(blocks)}
         self.names = inner | {"code": f"body.{len(self.body) - 1}"}
 
-    def features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.body(images).sum(dim=(2, 3))
+    def last_map(self, images: Tensor) -> Tensor:
+        last_map: Tensor = self.body[:-2](images)
+        return last_map
+
+    def features_of(self, last_map: Tensor) -> Tensor:
+        features: Tensor = self.body[-2:](last_map).sum(dim=(2, 3))  # a block, and a ReLU
         return features
 
 

@@ -10,6 +10,7 @@ from trainings import small_gan
 
 from trainers import gan
 from trainers.losses.wasserstein import Wasserstein
+from trainers.pair_options import PAIRS
 from trainers.settings import Mistake
 
 
@@ -34,7 +35,7 @@ def test_after_a_step_of_the_discriminator_all_its_weights_are_within_a_hundredt
     assert all(parameter.requires_grad for parameter in discriminator.parameters())
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "sngan", "sagan", "ssgan", "cgan"])
+@pytest.mark.parametrize("kind", PAIRS)
 def test_a_discriminator_under_spectral_norm_is_refused(kind: str) -> None:
     told = r"plan.loss is wasserstein, .* clipping its weights, but its \w+(\.\w+)* has spectral norm, under "
     with pytest.raises(Mistake, match=told):

@@ -249,7 +249,7 @@ def test_each_picture_and_score_is_of_its_class_alone_and_needs_one(kind: str) -
 def test_pictures_without_labels_are_refused_by_both(kind: str) -> None:
     for make in PAIRS[kind]:
         with pytest.raises(
-            Mistake, match=rf"kind is '{kind}'.*have no labels: take data with labels, or anoth"
+            Mistake, match=rf"kind is '{kind}'.*have no labels: take data with labels .*, or anoth"
         ):
             make(SMALL[kind], PictureForm(SIZE, 3, classes=1))
 

@@ -1,0 +1,81 @@
+"""InfoMax-GAN's loss (arXiv 2007.04589): hinge, and telling which picture a part is of."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainers.losses.hinge import Hinge
+from trainers.losses.loss import Batch
+from trainers.networks.pair import Discriminator
+from trainers.networks.spectral import spectral_norm
+
+BY_DISCRIMINATOR, BY_GENERATOR = 0.2, 0.2  # the paper's β and α
+DIMENSIONS = 1024  # of the space in which parts and pictures are compared, the paper's R
+
+
+class Projection(nn.Module):
+    """…×F → …×1024: a two-layer perceptron plus a linear layer, all under spectral norm."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.first, self.second, self.straight = (
+            _linear(*sizes) for sizes in ((features, hidden), (hidden, DIMENSIONS), (features, DIMENSIONS))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(F.relu(self.first(x))) + self.straight(x)
+        return y
+
+
+class Infomax(Hinge):
+    """The hinge loss, plus a bound on how much a picture's features tell of its parts (InfoNCE).
+
+    A part is a position p of the discriminator's last map. Part and features are projected, to l_p and g,
+    and each part is to be told from those of the other pictures in the batch:
+
+        mean over i, p of -log( exp(g_i·l_ip) / (exp(g_i·l_ip) + Σ over j ≠ i and all q of exp(g_i·l_jq)) ).
+
+    D adds 0.2 times this of the real pictures, G 0.2 times that of the fakes. Both projections are trained
+    with the discriminator. As in the authors' code, picture i's other parts are not in the sum. A
+    discriminator without features raises `Mistake`.
+    """
+
+    def __init__(self, network: Discriminator) -> None:
+        super().__init__(network)
+        hidden = network.map_channels
+        self.of_part, self.of_picture = (
+            Projection(count, hidden) for count in (hidden, network.feature_count)
+        )
+
+    def discriminator(
+        self, network: Discriminator, real: Batch, fake: Batch, draw: torch.Generator
+    ) -> Tensor:
+        told = super().discriminator(network, real, fake, draw)
+        return told + BY_DISCRIMINATOR * self._told(network, real.images)
+
+    def generator(self, network: Discriminator, fake: Batch, draw: torch.Generator) -> Tensor:
+        told = super().generator(network, fake, draw)
+        return told + BY_GENERATOR * self._told(network, fake.images)
+
+    def _told(self, network: Discriminator, images: Tensor) -> Tensor:
+        last_map = network.last_map(images)
+        parts = self.of_part(last_map.flatten(2).transpose(1, 2))
+        return contrast(parts, self.of_picture(network.features_of(last_map)))
+
+
+def contrast(parts: Tensor, pictures: Tensor) -> Tensor:
+    """The mean of `Infomax`'s formula, a tensor without dimensions; 0 of one picture alone.
+
+    parts: N×P×R, l; pictures: N×R, g.
+    """
+    likeness = torch.einsum("ir,jpr->ijp", pictures, parts)
+    own = likeness.diagonal().T  # N×P
+    same = torch.eye(len(pictures), dtype=torch.bool, device=pictures.device)[:, :, None]
+    others = likeness.masked_fill(same, torch.finfo(likeness.dtype).min).flatten(1).logsumexp(1)
+    return F.softplus(others[:, None] - own).mean()
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    return spectral_norm(layer)
