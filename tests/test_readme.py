@@ -59,6 +59,16 @@ def test_the_study_of_ones_own_is_one_that_loads() -> None:
     assert (spec.name, spec.budget.trials, spec.budget.steps) == ("my-photo", 60, 1800)
 
 
+def test_so_are_those_of_other_tasks() -> None:
+    for name in ("my-gan", "my-classes"):
+        spec = load_spec(parse_mapping(only("yaml", f"name: {name}"), "README.md"))
+        assert spec.name == name
+    assert (spec.task, spec.plan_with({}, {}).options.folders_are_classes) == ("classifier", True)
+    for task in ("vae", "ddpm"):
+        changes = [f"task={task}", "plan.folders_are_classes=false"]
+        load_spec(parse_mapping(only("yaml", "name: my-classes"), "README.md"), overrides=changes)
+
+
 def test_so_is_the_one_of_ones_own_generator() -> None:
     spec = load_spec(parse_mapping(only("yaml", "my_package"), "README.md"))
     assert spec.plan_with({}, {}).options.network.arguments == {"inputs": 32}
