@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fixed_program import RefuseCopies, RefuseTheHost
-from gans import CLASSES, SIZE, SMALL, drawn, equal, images, labels, latents, small, state
+from gans import CLASSES, SIZE, SMALL, drawn, equal, images, labels, latents, opened, small, state
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -53,6 +53,19 @@ def test_shapes_and_ranges(kind: str, size: int, channels: int) -> None:
     assert scores.shape == (4,)
     if kind not in OF_CLASSES:
         assert torch.equal(scores, discriminator.score(features)[:, 0])
+
+
+@KIND
+def test_pictures_of_64_pixels_are_drawn_judged_and_learnt_from(kind: str) -> None:
+    config = SMALL[kind].model_copy(update={"blocks": 4})
+    pair = build_pair(config, PictureForm(64, 3, CLASSES), generator=drawn(0))
+    generator, discriminator = (opened(network) for network in pair)
+    every = torch.arange(CLASSES)
+    drawn_ones = generator(latents(CLASSES), every)
+    assert drawn_ones.shape == (CLASSES, 3, 64, 64)
+    discriminator(drawn_ones, every).square().mean().backward()
+    for network in (generator, discriminator):
+        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 
 
 @KIND
