@@ -96,14 +96,18 @@ def test_a_signal_that_must_not_disturb_is_heard_when_it_may(number: signal.Sign
 
 @pytest.mark.slow
 def test_a_signal_to_all_processes_ends_them_all_and_fails_no_trial(tmp_path: Path) -> None:
-    """As a job's time limit may: Ray's processes get it too, and the driver would wait for them for ever."""
+    """As a job's time limit may: Ray's processes get it too, and the driver would wait for them for ever.
+
+    Nobody is left to tell the worker; where it is quick it is at its end before the driver has given up.
+    """
     study = search(tmp_path, "--set", "retries=0")
     study.waits_until(lambda: saved_step(tmp_path) == 60)
     study.is_sent(signal.SIGTERM, to_all=True)
     status, _, err = study.ends()
     assert status == 130, err
     study.leaves_nothing()
-    assert [row.state for row in rows(tmp_path)] == ["RUNNING"]
+    (row,) = rows(tmp_path)
+    assert row.state in ("RUNNING", "COMPLETE")
     goes_on_to_the_same_end(tmp_path, err.strip().splitlines()[-1])
 
 
