@@ -53,6 +53,7 @@ def test_the_defaults_are_the_fields_reference_on_cifar10(tmp_path: Path, monkey
         "channels": None, "network": {"kind": "classifier", "width": 16, "stages": 3, "blocks": 3},
         "objective": "accuracy", "held_out": 0.2, "unseen": 0.0, "score": "held_out", "batch": 128,
         "augment": (), "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "decay": "cosine", "ramp": 0.0,
+        "folders_are_classes": False,
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def fallen(steps: int, **options: Any) -> float:
 def test_a_family_learns_by_the_loss_that_it_was_published_with(kind: str) -> None:
     made = PAIRS[kind]
     sizes = {key: value for key, value in SIZES.items() if key in made.model_fields}
-    assert fallen(80, network=made(blocks=1, **sizes)) < 0.5
+    assert fallen(180, network=made(blocks=1, **sizes)) < 0.5  # below 0.34 for any family and seeds 0 to 2
 
 
 OTHERS = [one for one in LOSSES if one not in {made.LOSS for made in PAIRS.values()}]
