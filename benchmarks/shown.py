@@ -109,6 +109,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs"), metavar="FOLDER")
     asked = parser.parse_args()
+    unknown = [name for name in asked.names if name not in STUDIES]
+    if unknown or not asked.output.is_dir():
+        what = f"NAME is {unknown[0]!r}" if unknown else f"FOLDER is {str(asked.output)!r}"
+        parser.error(
+            f"{what}, but there is no such: NAME is of {', '.join(STUDIES)}, and FOLDER is made first"
+        )
     for name in asked.names or STUDIES:
         preset, *changes = STUDIES[name]
         changed = [word for change in changes for word in ("--set", change)]

@@ -65,8 +65,7 @@ def test_so_are_those_of_other_tasks() -> None:
         assert spec.name == name
     assert (spec.task, spec.plan_with({}, {}).options.folders_are_classes) == ("classifier", True)
     for task in ("vae", "ddpm"):
-        changes = [f"task={task}", "plan.folders_are_classes=false"]
-        load_spec(parse_mapping(only("yaml", "name: my-classes"), "README.md"), overrides=changes)
+        load_spec(parse_mapping(only("yaml", "name: my-classes"), "README.md"), overrides=[f"task={task}"])
 
 
 def test_so_is_the_one_of_ones_own_generator() -> None:

@@ -1,9 +1,7 @@
 """Training pictures as one 8-bit tensor: data sets by name, and folders of pictures."""
 
 import hashlib
-import os
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,15 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from trainers import images
-from trainers.picture_options import SOURCES
+from trainers.folders import SMALLEST, read_folder
 from trainers.settings import Mistake
 from trainers.sources import CLASSES, READERS
 
-SMALLEST = 8  # pixels a side
 CHUNK = 1000  # pictures that are resized at a time, so that floats of all of them never exist at once
 
 
@@ -28,8 +24,8 @@ class Dataset:
     """Pictures to train on, in memory.
 
     images: N×C×S×S, uint8, C 1 (grey) or 3 (colour). labels: N, int64, 0 to classes - 1; zeros where the
-    data have none, and then `classes` is 1. name: the data set's, or its folder's. A Mistake names what does
-    not fit.
+    data have none, and then `classes` is 1. name: the data set's, or its folder's. class_names: those of the
+    classes, where they have any. A Mistake names what does not fit.
 
     >>> black = Dataset(torch.zeros(5, 1, 8, 8).byte(), torch.zeros(5).long(), 1, "black")
     >>> black.fingerprint()[:8]
@@ -40,6 +36,7 @@ class Dataset:
     labels: Tensor
     classes: int
     name: str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, labels = tuple(self.images.shape), self.labels
@@ -68,6 +65,18 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def class_text(self, number: int) -> str:
+        """A class in a sentence, by its number and by its name if it has one.
+
+        >>> Dataset(torch.zeros(2, 1, 8, 8).byte(), torch.arange(2), 2, "pets", ("cat", "dog")).class_text(1)
+        "class 1 ('dog')"
+        """
+        return f"class {number} ({self.class_names[number]!r})" if self.class_names else f"class {number}"
+
+    def part(self, chosen: Tensor, name: str | None = None) -> "Dataset":
+        """The pictures at these places, with the same classes, under a name of their own if they have one."""
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], name=name or self.name)
+
     def fingerprint(self) -> str:
         """The SHA-256 of images and labels and their shapes; names do not enter. Computed once."""
         return self._digest
@@ -95,7 +104,7 @@ def load(
     `fashion_mnist` (60,000 of 28×28) and `cifar10` (50,000 of 32×32, colour) lie in `root` as torchvision
     lays them out, and are fetched into it if they are not there and `download` is set; for the first two,
     root may also be the folder that holds their idx files, plain or .gz. Anything else is a folder: see
-    `load_folder`, which alone reads `folders_are_classes`. size: pictures of another size are resized,
+    `read_folder`, which alone reads `folders_are_classes`. size: pictures of another size are resized,
     bilinear, antialiased where they shrink (so MNIST at 32 is enlarged, not padded). channels: 1 turns colour
     grey (ITU-R 601 luma), 3 refuses grey data, None leaves either as it is. Data that are missing or damaged
     raise a Mistake, a download that fails RuntimeError.
@@ -111,7 +120,10 @@ def load(
             f"channels is {channels}, but it must be 1 (grey), 3 (colour) or None (as the data are)"
         )
     if data not in READERS:
-        return load_folder(data, size=size, channels=channels, folders_are_classes=folders_are_classes)
+        found = read_folder(data, size=size, grey=channels == 1, folders_are_classes=folders_are_classes)
+        _refuse_grey(data, found.images.shape[1] == 3, channels)
+        classes, name = max(len(found.classes), 1), Path(data).expanduser().resolve().name
+        return Dataset(found.images, found.labels, classes, name, found.classes)
     pictures, labels = READERS[data](Path(root).expanduser(), download)
     if len(pictures) != len(labels):
         raise Mistake(
@@ -150,120 +162,6 @@ def _fitted_chunk(pictures: Tensor, size: int, grey: bool) -> Tensor:
     return (values + (0.5 + 1e-6)).clamp(0, 255).byte()
 
 
-# --- folders ---------------------------------------------------------------------------------------
-
-
-def load_folder(
-    data: str, *, size: int, channels: int | None = None, folders_are_classes: bool = False
-) -> Dataset:
-    """All pictures in a folder and its subfolders, in the order of their paths.
-
-    Subfolders say nothing of what a picture shows, unless `folders_are_classes`: then a picture's class is
-    the folder just within `data` that it lies in, however deep; classes are in the order of these names.
-
-    Every file whose suffix Pillow reads is a picture, hidden ones excepted; of each the centre square is
-    resized to size×size, bilinear, antialiased where it shrinks. channels: as in `load`; where grey and
-    colour are mixed, all are in colour. Pictures that are broken or below 8 pixels a side are left out; one
-    warning says how many, and how many were enlarged, and cropped because they are not square. A folder that
-    is not there, or has no picture that can be read, or classes where a picture is of none, or all are of
-    one, or a class has none that can be read, raises a Mistake.
-
-    Nothing is kept of it: every process decodes every file again, a study's driver and each of its workers.
-    On one core of a small cloud machine a JPEG of 256×256 takes 3 ms, so 50,000 of them three minutes; of
-    1024×1024 24 ms, of 64×64 0.4 ms. Pictures that are already small and square spare it.
-    """
-    folder = Path(data).expanduser()
-    if not folder.is_dir():
-        raise Mistake(
-            f"plan.data is {data!r}, but there is no such folder, and the data sets by name are "
-            f"{', '.join(SOURCES)}"
-        )
-    paths = _picture_files(data, folder)
-    classes = _classes(data, [path.relative_to(folder) for path in paths]) if folders_are_classes else [data]
-    read, labels, left_out, enlarged, cropped = [], [], [], 0, 0
-    for path in paths:
-        try:
-            pixels = _picture(path, grey=channels == 1)
-        except Mistake as error:
-            left_out.append(str(error))
-            continue
-        enlarged += min(pixels.shape[:2]) < size
-        cropped += pixels.shape[0] != pixels.shape[1]
-        read.append(images.as_bytes(images.square(pixels, size)))
-        labels.append(classes.index(path.relative_to(folder).parts[0]) if folders_are_classes else 0)
-    if not read:
-        why = (
-            f"none of its {len(paths)} can be read; of the first: {left_out[0]}"
-            if left_out
-            else "it has none, in its subfolders neither: name one that has, or a data set"
-        )
-        raise Mistake(f"plan.data is {data!r}, a folder of pictures, but {why}")
-    for number in set(range(len(classes))).difference(labels):
-        raise Mistake(
-            f"plan.folders_are_classes is true, but of {str(folder / classes[number])!r} no picture can be "
-            f"read (the first that cannot: {left_out[0]}): mend or remove it"
-        )
-    changed = {f"enlarged to {size}×{size}": enlarged, "cropped to their centre square": cropped}
-    _report(data, len(paths), left_out, changed)
-    colour = any(pixels.shape[2] == 3 for pixels in read)
-    _refuse_grey(data, colour, channels)
-    stacked = np.stack([np.broadcast_to(pixels, (size, size, 3 if colour else 1)) for pixels in read])
-    tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
-    return Dataset(tensor, torch.tensor(labels), len(classes), folder.resolve().name)
-
-
-def _classes(data: str, pictures: list[Path]) -> list[str]:
-    """The names of the folders that pictures, by their paths within the data, lie in."""
-    for path in pictures:
-        if len(path.parts) == 1:
-            raise Mistake(
-                f"plan.folders_are_classes is true, but {str(path)!r} lies in {data!r} itself, in no class's "
-                "folder: move it into one"
-            )
-    names = sorted({path.parts[0] for path in pictures})
-    if len(names) == 1:
-        raise Mistake(
-            f"plan.folders_are_classes is true, but all pictures of {data!r} are in {names[0]!r}: name the "
-            "folder that holds a folder for each class"
-        )
-    return names
-
-
-def _picture_files(data: str, folder: Path) -> list[Path]:
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-
-    def refuse(error: OSError) -> None:
-        raise Mistake(
-            f"plan.data is {data!r}, but a folder in it cannot be read ({error}): allow it or remove it"
-        )
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = (Path(parent, name) for name in files if not name.startswith("."))
-        found += [path for path in shown if path.suffix.lower() in suffixes]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _picture(path: Path, *, grey: bool) -> NDArray[np.float32]:
-    pixels = images.decode(str(path), path)
-    if min(pixels.shape[:2]) < SMALLEST:
-        raise Mistake(
-            f"image {str(path)!r} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but at least "
-            f"{SMALLEST}×{SMALLEST} are needed"
-        )
-    return images.greyed(pixels) if grey else pixels
-
-
-def _report(data: str, count: int, left_out: list[str], changed: dict[str, int]) -> None:
-    told = [f"{number} {how}" for how, number in changed.items() if number]
-    if left_out:
-        told.insert(0, f"{len(left_out)} left out (the first: {left_out[0]})")
-    if told:
-        warnings.warn(f"of the {count} pictures in {data!r}, {', '.join(told)}", stacklevel=4)
-
-
 # --- a part of the data ----------------------------------------------------------------------------
 
 
@@ -290,12 +188,12 @@ def limited(
     without = np.flatnonzero((shares == 0) & (sizes > 0))
     if len(without):
         raise Mistake(
-            f"plan.limit is {limit}, but that leaves no picture of class {without[0]} of {dataset.name!r}: "
+            f"plan.limit is {limit}, but that leaves no picture of {dataset.class_text(without[0])} of "
+            f"{dataset.name!r}: "
             "raise it"
         )
     drawn = [generator.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in enumerate(shares)]
-    kept = torch.from_numpy(np.sort(np.concatenate(drawn)))
-    return Dataset(dataset.images[kept], dataset.labels[kept], dataset.classes, dataset.name)
+    return dataset.part(torch.from_numpy(np.sort(np.concatenate(drawn))))
 
 
 def _count(dataset: Dataset, limit: int | float | None, batch: int) -> int:

@@ -122,7 +122,8 @@ class Classifier(Extractor):
         if dataset.classes < 2:
             raise Mistake(
                 f"fd_classifier needs labels, but {dataset.name} has none: take fd_efficientnet_lite0 or "
-                "fd_pixels as the objective, or set plan.folders_are_classes to true if they are such"
+                "fd_pixels as the objective, or set plan.folders_are_classes to true if each "
+                "of its folders is a class"
             )
         key = _made_from(dataset, "torch", "numpy")
         arrays, file, self.digest = made_once("classifier", key, lambda: self._made(dataset))

@@ -4,7 +4,6 @@ import hashlib
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trainers.datasets import Dataset
 from trainers.picture_options import SOURCES
@@ -47,19 +46,14 @@ def split(dataset: Dataset, held_out: float, unseen: float = 0.0) -> tuple[Datas
         counts = [max(1, round(share * len(mine))) if share else 0 for share in (held_out, unseen)]
         if len(mine) and len(mine) <= sum(counts):
             raise Mistake(
-                f"of class {c} of {dataset.name!r} there are {len(mine)} pictures, and plan.held_out of "
-                f"{held_out:g} and plan.unseen of {unseen:g} leave none to train on: lower these, or leave "
-                "that class out"
+                f"of {dataset.class_text(c)} of {dataset.name!r} there are {len(mine)} pictures, and "
+                f"plan.held_out of {held_out:g} and plan.unseen of {unseen:g} leave none to train on: lower "
+                "these, or leave that class out"
             )
         part[mine[: counts[0]]] = 1
         part[mine[counts[0] : sum(counts)]] = 2
     return (
-        _part(dataset, np.flatnonzero(part == 0), f"{dataset.name}, held-out pictures aside"),
-        _part(dataset, order[part[order] == 1], dataset.name),
-        _part(dataset, order[part[order] == 2], dataset.name),
+        dataset.part(torch.from_numpy(np.flatnonzero(part == 0)), f"{dataset.name}, held-out pictures aside"),
+        dataset.part(torch.from_numpy(order[part[order] == 1])),
+        dataset.part(torch.from_numpy(order[part[order] == 2])),
     )
-
-
-def _part(dataset: Dataset, chosen: NDArray[np.intp], name: str) -> Dataset:
-    kept = torch.from_numpy(chosen)
-    return Dataset(dataset.images[kept], dataset.labels[kept], dataset.classes, name)

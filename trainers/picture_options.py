@@ -102,7 +102,7 @@ class PictureOptions(Frozen):
         if self.folders_are_classes and self.data in SOURCES:
             raise Mistake(
                 f"plan.folders_are_classes is true, but plan.data is {self.data!r}, which has labels of its "
-                "own: name a folder, or leave it out"
+                "own: name a folder, or leave folders_are_classes out"
             )
         return self
 

@@ -6,10 +6,11 @@ A study is described, checked and compared without torch; `Plan.attach` alone im
 import difflib
 import itertools
 import json
+import operator
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -182,15 +183,25 @@ def one_sentence(error: ValidationError, model: type[BaseModel], prefix: str = "
         example = f", for example {field.examples[0]}" if field is not None and field.examples else ""
         return Mistake(f"{key} is missing, and it has no default: give it a value{example}")
     rule = str(cause) if cause else _rule(first["type"], first["input"], _followed(model, first["loc"])[0])
-    rule = rule or first["msg"].replace("Input should be", "it must be") + _usual(first["type"], field)
+    rule = rule or first["msg"].replace("Input should be", "it must be") + _usual(first.get("ctx", {}), field)
     return Mistake(f"{key} is {_shown(first['input'])}, but {rule[0].lower()}{rule[1:].rstrip('.')}")
 
 
-def _usual(kind: str, field: FieldInfo | None) -> str:
-    """The way out of a number beyond its bounds: the default, where there is one."""
-    bounded = kind.startswith(("greater_than", "less_than"))
-    usual = field.default if bounded and field is not None else None
-    return f": the default is {usual:g}" if isinstance(usual, int | float) else ""
+_BOUNDS: dict[str, Callable[[float, float], bool]] = {
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
+}
+
+
+def _usual(bounds: Mapping[str, Any], field: FieldInfo | None) -> str:
+    """The way out of a number beyond its bounds: the default, where there is one that is within."""
+    passed = [(_BOUNDS[name], bound) for name, bound in bounds.items() if name in _BOUNDS]
+    usual = field.default if passed and field is not None else None
+    if not isinstance(usual, int | float) or not all(within(usual, bound) for within, bound in passed):
+        return ""
+    return f": the default is {usual if isinstance(usual, int) else f'{usual:.4g}'}"
 
 
 def _rule(kind: str, value: Any, model: type[BaseModel]) -> str:

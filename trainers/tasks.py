@@ -56,7 +56,8 @@ class Task:
 
     directions: for metrics that have another direction than `direction`, where the plan's objective, or what
     is shown beside it, may be one of them; a mapping of names. confirmation: a function of the plan that
-    gives the one that a confirmation trains, where that is another: on data that no search sees.
+    gives the one that a confirmation trains, where that is another: on data that no search sees. part: what
+    one calls what has the sites, for `attach(part, …)` as `export` prints it.
 
     >>> Task("mine", "fid", "minimize", train=print, sites={"h0": (64, 2, 2)}, options={"lr": 2e-3}).name
     'mine'
@@ -75,6 +76,7 @@ class Task:
     companions: Callable[[Plan], Sequence[str]] | None = None
     directions: Mapping[str, Direction] = field(default_factory=dict)
     confirmation: Callable[[Plan], Plan] | None = None
+    part: str = "network"
 
     def __post_init__(self) -> None:
         for key in ("name", "metric"):
@@ -179,6 +181,7 @@ TASKS: dict[str, Task] = {
         prepare=_later("vae", "prepare"),
         measured=picture_options.measured,
         companions=picture_options.companions,
+        part="decoder",
     ),
     "ddpm": Task(
         "ddpm",

@@ -242,14 +242,15 @@ def export(session: Session, name: str, output: str | None, package: str | None,
 def _calls_of_attach(content: "SettingsFile", path: Path) -> list[str]:
     """How the settings come to the network; a GAN's may be of two."""
     from trainers.settings import discriminators, generators
+    from trainers.tasks import TASKS
 
     attach, file = "trainers.sparsity.attach", repr(str(path))
     generator = _mapping(_mapping(content.plan, "options"), "network")
     names = _names(generators(content), _mapping(generator, "names"))
     judged = discriminators(content)
     if not judged:
-        part = "decoder" if content.task == "vae" else "network"  # what the sites are of
-        return [f"{attach}({part}, {file}{names})"]
+        task = TASKS.get(content.task)
+        return [f"{attach}({task.part if task else 'network'}, {file}{names})"]
     judge = _mapping(generator, "discriminator")
     # One of ours calls its modules otherwise, and knows how.
     ours = ":" not in str((judge or generator).get("kind"))

@@ -70,7 +70,7 @@ def export(
         path: the file; None: ROOT/NAME/settings.json.
         package: also make this folder, to be copied into any project: `from FOLDER.sparsity import attach`.
         weights: also write the trained weights beside the file, as safetensors, whose metadata say of which
-            trial they are.
+            trial they are, as JSON under the key `trial`.
 
     Raises:
         Mistake, RuntimeError: as `settings_file`; a place that cannot be written; weights that nobody kept.
@@ -86,7 +86,8 @@ def export(
         write_package(package, content)
     if state is not None:
         whose = {"study": study.name, "study_uuid": study.uuid, "trial": run.data.tags[names.TRIAL]}
-        _write_weights(target.with_suffix(".safetensors"), state, whose | {"run": run.info.run_id})
+        whose["run"] = run.info.run_id
+        _write_weights(target.with_suffix(".safetensors"), state, whose)
     settings_.write(target, content)
     return target
 
@@ -245,4 +246,5 @@ def _write_weights(path: Path, state: dict[str, Any], whose: dict[str, str]) -> 
     # Copies: safetensors refuses tensors that share memory or do not lie in order.
     copies = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     with written_whole(path) as stream:
-        stream.write(save(copies, metadata=whose))
+        # One key: several come in an order that varies, and so do the file's bytes.
+        stream.write(save(copies, metadata={"trial": json.dumps(whose)}))

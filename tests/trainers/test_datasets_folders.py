@@ -65,12 +65,23 @@ def test_folders_are_classes_where_they_are_said_to_be(tmp_path: Path) -> None:
 
 
 def test_pictures_of_no_class_of_one_alone_and_a_class_without_any_are_refused(tmp_path: Path) -> None:
+    refused("it has none, in its subfolders neither", str(tmp_path), folders_are_classes=True)
     save(tmp_path / "a" / "1.png", grey(16, 16))
+    (tmp_path / "a" / "0.png").write_text("no picture, in a class that has one")
     told = f"all pictures of '{tmp_path}' are in 'a': name the folder that holds a folder for each class"
     refused(told, str(tmp_path), folders_are_classes=True)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "2.png").write_text("no picture")
-    refused(f"of '{tmp_path}/b' no picture can be read .*2.png", str(tmp_path), folders_are_classes=True)
+    told = f"of '{tmp_path}/b' no picture can be read .the first: image is '{tmp_path}/b/2.png'"
+    refused(told, str(tmp_path), folders_are_classes=True)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "3.txt").write_text("about this class")
+    refused(f"'{tmp_path}/c' holds no picture: add some", str(tmp_path), folders_are_classes=True)
+    (tmp_path / "c" / "3.txt").unlink()
+    (tmp_path / "c").rmdir()
+    (tmp_path / "c").symlink_to(tmp_path / "a", target_is_directory=True)
+    refused(f"'{tmp_path}/c' is a link, which is not followed", str(tmp_path), folders_are_classes=True)
+    (tmp_path / "c").unlink()
     save(tmp_path / "3.png", grey(16, 16))
     told = f"'3.png' lies in '{tmp_path}' itself, in no class's folder: move it into one"
     refused(told, str(tmp_path), folders_are_classes=True)

@@ -216,6 +216,24 @@ def test_pictures_of_classes_need_data_with_labels_and_that_is_said_before_the_f
         gan.prepare(small_gan(options=options))
 
 
+def test_classes_may_be_the_folders_that_pictures_lie_in(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)
+    for i, pixels in enumerate(noise):
+        folder = tmp_path / "abc"[i % 3]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    options: dict[str, Any] = {"data": str(tmp_path), "folders_are_classes": True, "samples": 100}
+    options |= {"network": {"kind": "cgan", "blocks": 2, "width": 4}, "objective": "fd_classifier"}
+    plan = small_gan(options=options)
+    plan = plan.model_copy(update={"prepared": gan.prepare(plan)})
+    training = GanTraining(plan, seed=0)
+    before = training.generator.get_submodule("to_h0.1").gain.weight.clone()
+    training.step()
+    assert before.shape[0] == 3
+    assert (training.generator.get_submodule("to_h0.1").gain.weight != before).any(1).all()
+    assert training.evaluate()[0]["fd_classifier"] > 0
+
+
 # --- on a GPU --------------------------------------------------------------------------------------
 
 

@@ -107,6 +107,10 @@ def test_it_searches_over_both_networks_and_says_how_the_settings_come_to_each(s
     told = studied.printed["export"]
     assert all(call in told for call in _calls_of_attach(settings.load(studied.root / "settings.json"), FILE))
     both = {"h0": settings.L0(keep=0.2), "discriminator.h0": settings.L0(keep=0.2)}
+    alone = {"code": settings.L0Inf(k=4)}
+    for task, part in (("vae", "decoder"), ("gan", "network"), ("my_module:TASK", "network")):
+        call = f"trainers.sparsity.attach({part}, '{FILE}')"
+        assert _calls_of_attach(settings.SettingsFile(sites=alone, task=task), FILE) == [call]
     assert _calls_of_attach(settings.SettingsFile(sites=both), FILE) == [
         f"trainers.sparsity.attach(generator, generators(load('{FILE}')))",
         f"trainers.sparsity.attach(discriminator, discriminators(load('{FILE}')), names=discriminator.names)",

@@ -106,7 +106,11 @@ def refused(sentence: str, content: dict[str, Any], *overrides: str) -> None:
             "budget.grace is 100, but the first rung must lie below the 50 steps",
         ),
         ("budget={steps: 100, grace: 100}", "budget.grace is 100, but the first rung must lie below the 100"),
-        ("budget.grace=0", "budget.grace is 0, but it must be greater than or equal to 1"),
+        (
+            "budget.grace=0",
+            "budget.grace is 0, but it must be greater than or equal to 1$",
+        ),
+        ("budget.trials=-3", "budget.trials is -3, .* or equal to 1: the default is 40$"),
         ("budget.reduction=1", r"budget.reduction is 1, but it must be a number in 2..100"),
         ("budget.reduction=1e300", r"budget.reduction is 1e\+300, but it must be a number in 2..100"),
         ("budget.reduction=true", r"budget.reduction is True, but it must be a number in 2..100"),

@@ -35,7 +35,7 @@ class Inpainting(Degradation):
         return {"mask": images.fingerprint(self._read())}
 
     def _read(self) -> Picture:
-        if not os.path.exists(self.mask):  # of a picture the sentence offers photographs
+        if self.mask not in images.PHOTOGRAPHS and not os.path.exists(os.path.expanduser(self.mask)):
             raise Mistake(
                 f"plan.degradation.mask is {self.mask!r}, but there is no such file: name a picture that is "
                 "white where pixels were seen and black in holes"

@@ -10,6 +10,7 @@ from trainers.networks.spectral import spectral_norm_in
 from trainers.pair_options import DcganNetwork
 
 SLOPE = 0.2  # of every LeakyReLU
+LAST = 3  # layers of the discriminator that are its last block: a convolution, a LeakyReLU, and flattening
 
 
 class Generator(pair.Generator):
@@ -82,9 +83,9 @@ class Discriminator(pair.Discriminator):
             spectral_norm_in(self)
 
     def last_map(self, images: Tensor) -> Tensor:
-        last_map: Tensor = self.body[:-3](images)
+        last_map: Tensor = self.body[:-LAST](images)
         return last_map
 
     def features_of(self, last_map: Tensor) -> Tensor:
-        features: Tensor = self.body[-3:](last_map)  # a convolution, a LeakyReLU, and flattened
+        features: Tensor = self.body[-LAST:](last_map)
         return features

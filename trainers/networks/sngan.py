@@ -10,6 +10,8 @@ from trainers.networks import pair
 from trainers.networks.spectral import Layer, spectral_norm_in
 from trainers.pair_options import ResidualNetwork
 
+LAST = 2  # layers of the discriminator's body that are its last block: a residual block and a ReLU
+
 
 class Generator(pair.Generator):
     """N×L floating → N×channels×size×size in [-1, 1]; labels are not looked at.
@@ -105,11 +107,11 @@ class Discriminator(pair.Discriminator):
         self.names = inner | {"code": f"body.{len(self.body) - 1}"}
 
     def last_map(self, images: Tensor) -> Tensor:
-        last_map: Tensor = self.body[:-2](images)
+        last_map: Tensor = self.body[:-LAST](images)
         return last_map
 
     def features_of(self, last_map: Tensor) -> Tensor:
-        features: Tensor = self.body[-2:](last_map).sum(dim=(2, 3))  # a block, and a ReLU
+        features: Tensor = self.body[-LAST:](last_map).sum(dim=(2, 3))
         return features
 
 
