@@ -25,6 +25,7 @@ Pixels = NDArray[np.uint8]
 
 CLEAN, NOISY, HOLES = "clean.png", "noisy.png", "holes.png"  # made where the study runs
 SIDE = 96
+SHOWN = ("comparison", "samples", "confusion")
 SUPER_RESOLUTION = "plan.degradation={kind: super_resolution, factor: 4}"
 STUDIES: dict[str, tuple[str, ...]] = {
     "super-resolution": ("dip-denoise", "plan.image=coffee", SUPER_RESOLUTION),
@@ -35,6 +36,9 @@ STUDIES: dict[str, tuple[str, ...]] = {
     ),
     "noisy-photo": ("dip-noisy-photo", f"plan.image={NOISY}"),
     "low-data": ("gan-digits-low-data",),
+    "vae": ("vae-digits",),
+    "ddpm": ("ddpm-digits",),
+    "classifier": ("classifier-digits",),
     "discriminator": (
         "gan-digits",
         "plan.discriminator_sites=true",
@@ -89,8 +93,8 @@ def picture(name: str, folder: Path) -> tuple[Image.Image, str]:
 
 
 def _last(trial: Path) -> Pixels:
-    """What a trial showed at its last step: an output's comparison, or samples."""
-    shown = [*trial.glob("pictures/*-comparison.png"), *trial.glob("pictures/*-samples.png")]
+    """What a trial showed at its last step: an output's comparison, samples, or what is taken for what."""
+    shown = [file for name in SHOWN for file in trial.glob(f"pictures/*-{name}.png")]
     with Image.open(max(shown, key=lambda file: int(file.name.split("-")[0]))) as file:
         return np.asarray(file.convert("RGB"))
 
