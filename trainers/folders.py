@@ -44,6 +44,8 @@ def read_folder(data: str, *, size: int, grey: bool = False, folders_are_classes
     1024×1024 24 ms, of 64×64 0.4 ms. Pictures that are already small and square spare it.
     """
     folder = Path(data).expanduser()
+    if folder.is_file():
+        raise Mistake(f"plan.data is {data!r}, which is a file: name the folder that it lies in")
     if not folder.is_dir():
         raise Mistake(
             f"plan.data is {data!r}, but there is no such folder, and the data sets by name are "
@@ -74,6 +76,7 @@ def read_folder(data: str, *, size: int, grey: bool = False, folders_are_classes
     labels = _labels(folder, classes, list(read), left_out)
     changed = {f"enlarged to {size}×{size}": enlarged, "cropped to their centre square": cropped}
     told = [f"{number} {how}" for how, number in changed.items() if number]
+    told = _counted(labels, classes) + told
     if left_out:
         told.insert(0, f"{len(left_out)} left out (the first: {first})")
     if told:
@@ -126,7 +129,11 @@ def _classes(folder: Path, pictures: list[Path]) -> tuple[str, ...]:
         raise Mistake(
             f"{begin} {outside.name!r} lies in {str(folder)!r} itself, in no class's folder: move it into one"
         )
-    names = sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    names = sorted(
+        one.name
+        for one in folder.iterdir()
+        if (one.is_dir() or (one.is_symlink() and not one.exists())) and not one.name.startswith(".")
+    )
     filled = {_class_of(folder, path) for path in pictures}
     for name in names:
         if (folder / name).is_symlink():
@@ -158,6 +165,15 @@ def _labels(folder: Path, classes: tuple[str, ...], read: list[Path], left_out: 
                 f"(the first: {first}): mend or remove it"
             )
     return torch.tensor(labels)
+
+
+def _counted(labels: Tensor, classes: tuple[str, ...]) -> list[str]:
+    """How many pictures are of each class, for up to ten classes; else of the smallest and the largest."""
+    counts = torch.bincount(labels, minlength=len(classes)).tolist() if classes else []
+    told = [f"{count} of class {name!r}" for name, count in zip(classes, counts, strict=True)]
+    if len(told) > 10:
+        return [f"{len(told)} classes of {min(counts)} to {max(counts)} pictures"]
+    return told
 
 
 def _class_of(folder: Path, picture: Path) -> str:

@@ -45,9 +45,10 @@ def split(dataset: Dataset, held_out: float, unseen: float = 0.0) -> tuple[Datas
         mine = order[labels[order] == c]
         counts = [max(1, round(share * len(mine))) if share else 0 for share in (held_out, unseen)]
         if len(mine) and len(mine) <= sum(counts):
+            there_are = "is 1 picture" if len(mine) == 1 else f"are {len(mine)} pictures"
             raise Mistake(
-                f"of {dataset.class_text(c)} of {dataset.name!r} there are {len(mine)} pictures, and "
-                f"plan.held_out of {held_out:g} and plan.unseen of {unseen:g} leave none to train on: lower "
+                f"of {dataset.class_text(c)} of {dataset.name!r} there {there_are}, and plan.held_out of "
+                f"{held_out:g} and plan.unseen of {unseen:g} leave none to train on: add some, lower "
                 "these, or leave that class out"
             )
         part[mine[: counts[0]]] = 1

@@ -140,8 +140,22 @@ def run(
         if evaluation is not None:
             yield evaluation
         del saved  # it is as large as the training
+
+    def save(evaluation: Evaluation | None) -> None:
+        if folder is not None:
+            state = {
+                "plan": plan.identity(),
+                "seed": seed,
+                "step": step,
+                "evaluation": None if evaluation is None else _packed(evaluation),
+                "training": training.state_dict(),
+            }
+            checkpoint.save(folder, state)
+
     saved_at = clock()
     ends = after_each.get()()
+    if ends and step == 0:
+        save(None)  # or going on would look like beginning again
     while step < plan.steps and not ends:
         training.step()
         step += 1
@@ -151,17 +165,8 @@ def run(
             evaluation = Evaluation(step, *_measured(training))
             ends = after_each.get()()
         due = ends or evaluation is not None or clock() - saved_at >= plan.checkpoint_every
-        if folder is not None and due:
-            checkpoint.save(
-                folder,
-                {
-                    "plan": plan.identity(),
-                    "seed": seed,
-                    "step": step,
-                    "evaluation": None if evaluation is None else _packed(evaluation),
-                    "training": training.state_dict(),
-                },
-            )
+        if due:
+            save(evaluation)
             saved_at = clock()
         if evaluation is not None:
             yield evaluation
@@ -186,7 +191,7 @@ def _continued(
     try:
         _check_owner(saved, plan, seed, folder)
         step = saved["step"]
-        if type(step) is not int or not 0 < step <= plan.steps:
+        if type(step) is not int or not 0 <= step <= plan.steps:
             raise ValueError(f"its step is {step!r}")
         training.load_state_dict(saved["training"])
         return step, None if saved["evaluation"] is None else _unpacked(saved["evaluation"])

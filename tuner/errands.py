@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--spec", metavar="SPEC", help="Take the plan of this study instead of the file's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="S", help="[the file's, else 0]")
-@click.option("-o", "--output", type=click.Path(), metavar="DIR", help="[trained/FILE-seedS]")
+@click.option("-o", "--output", type=click.Path(), metavar="DIR", help="[trained/STUDY-seedS]")
 @click.pass_obj
 def train(session: Session, file: str, spec: str | None, seed: int | None, output: str | None) -> None:
     """Train once with exported settings.
@@ -42,7 +42,8 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
     if seed is None:
         kept = settings.provenance.get("seed")
         seed = kept if isinstance(kept, int) and kept >= 0 else 0
-    folder = Path(output) if output else Path("trained") / f"{Path(file).stem}-seed{seed}"
+    folder = Path(output) if output else Path("trained") / f"{_whose(settings, file)}-seed{seed}"
+    _refuse_foreign(folder)
     device = _device()
     first = "" if task.prepare is None else "; first, what they need is prepared"  # it may take minutes
     print(f"{plan.steps} steps with seed {seed} on {device}, into {folder}{first}", flush=True)
@@ -50,6 +51,25 @@ def train(session: Session, file: str, spec: str | None, seed: int | None, outpu
     session.interrupted = "Interrupted; the same command goes on from the last checkpoint."
     with _threads_of(settings):
         _follow(task.evaluations(plan, seed=seed, device=device, folder=folder), task, plan, folder)
+
+
+def _whose(settings: "SettingsFile", file: str) -> str:
+    """What a folder for a training with the file is called: as its study, or as the file without one."""
+    study = settings.provenance.get("study")
+    return study if isinstance(study, str) and re.fullmatch(r"[\w-][\w.-]*", study) else Path(file).stem
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A Mistake where a training's files would lie among others, or cannot lie at all."""
+    from trainers.checkpoint import FILE
+
+    if folder.exists() and not folder.is_dir():
+        raise Mistake(f"-o is {str(folder)!r}, which is a file: give a folder, new or empty")
+    there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    if there and FILE not in there and set(there) != {"pictures"}:
+        raise Mistake(
+            f"-o is {str(folder)!r}, where {there[0]!r} lies and no training: give a folder, new or empty"
+        )
 
 
 @contextlib.contextmanager

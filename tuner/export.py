@@ -79,7 +79,7 @@ def export(
         study, run = _chosen(client, name)
         content = _complete(study, run)
         target = Path(path) if path is not None else Path(root) / study.name / names.SETTINGS_FILE
-        _check_places(target, path is not None, package)
+        _check_places(target, path is not None, package, weights)
         state = _weights(client, run, study, Path(root)) if weights else None
     target.parent.mkdir(parents=True, exist_ok=True)
     if package is not None:
@@ -121,21 +121,39 @@ def write_package(folder: str | os.PathLike[str], content: SettingsFile) -> Path
     return target
 
 
-def _check_places(target: Path, given: bool, package: str | os.PathLike[str] | None) -> None:
-    """Before anything is written, whether it can all be."""
+def _check_places(target: Path, given: bool, package: str | os.PathLike[str] | None, weights: bool) -> None:
+    """Before anything is written, whether it can all be, over nothing but what was exported before."""
     if target.is_dir():
         raise Mistake(
             f"{str(target)!r} is a folder: give the file to write, as {str(target / 'settings.json')!r}"
         )
     if given and not target.parent.is_dir():
         raise Mistake(f"there is no folder {str(target.parent)!r} to write {target.name!r} in: make it first")
+    stored = target.with_suffix(".safetensors")
+    if not _is_exported(target) and (target.exists() or (weights and stored.exists())):
+        there = target if target.exists() else stored
+        raise Mistake(f"{str(there)!r} is there, and was not exported: give another -o, or remove that file")
     if package is not None:
         _check_folder(Path(package))
+
+
+def _is_exported(file: Path) -> bool:
+    try:
+        settings_.load(file)
+    except (Mistake, RuntimeError):
+        return False
+    return True
 
 
 def _check_folder(package: Path) -> None:
     if package.exists() and not package.is_dir():
         raise Mistake(f"--package is {str(package)!r}, which is a file: give a folder")
+    there = [name for name in (*PACKAGE, names.SETTINGS_FILE) if (package / name).exists()]
+    if there and not _is_exported(package / names.SETTINGS_FILE):
+        raise Mistake(
+            f"--package is {str(package)!r}, whose {there[0]} was not exported: give a new folder, as "
+            f"{str(package / 'sparse_settings')!r}"
+        )
 
 
 def _chosen(client: "MlflowClient", name: str) -> tuple[Found, "Run"]:

@@ -57,7 +57,10 @@ def test_a_folder_is_read_to_its_depths_in_the_order_of_paths(tmp_path: Path) ->
 def test_folders_are_classes_where_they_are_said_to_be(tmp_path: Path) -> None:
     for name, value in (("b/2.png", 20), ("a/deep/1.png", 10), ("b/er/3.png", 30), ("a/4.png", 40)):
         save(tmp_path / name, grey(16, 16, value))
-    folder = load(str(tmp_path), size=16, folders_are_classes=True)
+    with pytest.warns(
+        UserWarning, match=f"of the 4 pictures in '{tmp_path}', 2 of class 'a', 2 of class 'b'$"
+    ):
+        folder = load(str(tmp_path), size=16, folders_are_classes=True)
     shown = dict(zip(folder.images[:, 0, 5, 5].tolist(), folder.labels.tolist(), strict=True))
     assert shown == {10: 0, 40: 0, 20: 1, 30: 1}
     assert (folder.classes, folder.labels.dtype) == (2, torch.int64)
@@ -79,9 +82,10 @@ def test_pictures_of_no_class_of_one_alone_and_a_class_without_any_are_refused(t
     refused(f"'{tmp_path}/c' holds no picture: add some", str(tmp_path), folders_are_classes=True)
     (tmp_path / "c" / "3.txt").unlink()
     (tmp_path / "c").rmdir()
-    (tmp_path / "c").symlink_to(tmp_path / "a", target_is_directory=True)
-    refused(f"'{tmp_path}/c' is a link, which is not followed", str(tmp_path), folders_are_classes=True)
-    (tmp_path / "c").unlink()
+    for target in ("a", "nowhere"):
+        (tmp_path / "c").symlink_to(tmp_path / target, target_is_directory=True)
+        refused(f"'{tmp_path}/c' is a link, which is not followed", str(tmp_path), folders_are_classes=True)
+        (tmp_path / "c").unlink()
     save(tmp_path / "3.png", grey(16, 16))
     told = f"'3.png' lies in '{tmp_path}' itself, in no class's folder: move it into one"
     refused(told, str(tmp_path), folders_are_classes=True)
@@ -157,7 +161,7 @@ def test_a_folder_without_a_picture_to_read_is_refused(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.png").write_text("no picture")
     refused("none of its 2 can be read; of the first: image is '.*a.png', but no picture", str(tmp_path))
-    refused("no such folder", str(tmp_path / "a.png"))
+    refused("which is a file: name the folder that it lies in", str(tmp_path / "a.png"))
 
 
 def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path: Path, monkeypatch: Any) -> None:

@@ -55,7 +55,7 @@ def test_of_a_small_class_one_at_least_is_held_out_and_one_is_trained_on() -> No
 @pytest.mark.parametrize(("labels", "classes", "fraction", "told"), [
     ([0] * 9, 1, 0.2, "the pictures of 'noise' have no labels, but a classifier is taught by labels: set"),
     ([0] * 9 + [1] * 4, 2, 0.1, r"held_out is 0.1, but of 13 pictures of 2 classes .*: take 0.15 or more"),
-    ([0] * 9 + [1], 2, 0.2, "of class 1 of 'noise' there are 1 pictures, and plan.held_out of 0.2 and plan"),
+    ([0] * 9 + [1], 2, 0.2, "of class 1 of 'noise' there is 1 picture, and plan.held_out of 0.2 and plan"),
     ([0] * 9 + [1] * 4, 2, 0.95, "of class 0 of 'noise' there are 9 pictures, and .* leave none to train on"),
 ])  # fmt: skip
 def test_data_that_cannot_be_split_are_refused(

@@ -102,6 +102,17 @@ def test_whoever_listens_hears_of_each_step_and_evaluation_and_may_have_it_saved
     assert [e.step for e in run(Counts(), plan=plan, seed=0, folder=tmp_path)] == [5]
 
 
+def test_what_ends_before_its_first_step_is_saved_too_and_goes_on(tmp_path: Path) -> None:
+    plan = small_dip(evaluate_at=(2, 5))
+    listening = training.after_each.set(lambda: True)
+    try:
+        assert list(run(Counts(), plan=plan, seed=0, folder=tmp_path)) == []
+    finally:
+        training.after_each.reset(listening)
+    assert checkpoint.load(tmp_path)["step"] == 0  # type: ignore[index]
+    assert [e.step for e in run(Counts(), plan=plan, seed=0, folder=tmp_path)] == [2, 5]
+
+
 def test_an_evaluation_at_which_it_ends_is_delivered_and_comes_again(tmp_path: Path) -> None:
     plan = small_dip(evaluate_at=(2, 5))
     counts = Counts()

@@ -247,6 +247,25 @@ def test_train_marks_what_stands_beside_the_metric_and_says_which_way_it_is_bett
     assert "(lower is better, higher for psnr (oracle); Stein's estimate of the mean squared " in out
 
 
+def test_train_writes_among_nothing_else(shell: Shell) -> None:
+    from trainers.tasks import find_task, make_plan
+
+    options = {"size": 32, "network": {"width": 4, "scales": 2, "input_channels": 4}}
+    plan = make_plan(find_task("dip"), options, evaluate_at=(3,)).model_dump(
+        mode="json", exclude={"settings"}
+    )
+    file = exported(shell.folder, plan=plan)
+    (shell.folder / "photos" / "cats").mkdir(parents=True)
+    told = shell.mistake("train", "--settings", file, "-o", "photos")
+    assert "-o is 'photos', where 'cats' lies and no training: give a folder, new or empty" in told
+    (shell.folder / "file").write_text("mine")
+    assert "-o is 'file', which is a file: give a folder" in shell.mistake(
+        "train", "--settings", file, "-o", "file"
+    )
+    for _ in range(2):  # the second goes on in what the first has left
+        shell.fine("train", "--settings", file, "-o", "out")
+
+
 def test_train_takes_plan_and_seed_from_the_file(shell: Shell) -> None:
     from trainers.tasks import find_task, make_plan
 

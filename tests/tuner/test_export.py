@@ -145,11 +145,31 @@ def test_a_package_beside_what_is_there(place: Path, tmp_path: Path) -> None:
     content = settings_file("mine", root=place)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine.py").write_text("kept")
-    (tmp_path / "there" / "settings.json").write_text("old")
-    assert write_package(tmp_path / "there", content) == tmp_path / "there"
+    for _ in range(2):  # over one of its own, too
+        assert write_package(tmp_path / "there", content) == tmp_path / "there"
     assert (tmp_path / "there" / "mine.py").read_text() == "kept"
     assert load(tmp_path / "there" / "settings.json") == content
     assert [file.name for file in tmp_path.iterdir()] == ["there"]
+
+
+def test_nothing_that_was_not_exported_is_written_over(place: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "project"
+    mine.mkdir()
+    for name in ("settings.py", "study.yaml", "w.safetensors"):
+        (mine / name).write_text("mine")
+    folder(tmp_path, place, uuid="u1")
+    with pytest.raises(
+        Mistake, match=r"--package is '.*project', whose settings\.py was not exported: give a new"
+    ):
+        export("mine", root=place, path=tmp_path / "a.json", package=mine)
+    with pytest.raises(Mistake, match=r"'.*study\.yaml' is there, and was not exported: give another -o"):
+        export("mine", root=place, path=mine / "study.yaml")
+    with pytest.raises(Mistake, match=r"'.*w\.safetensors' is there, and was not exported"):
+        export("mine", root=place, path=mine / "w.json", weights=True)
+    assert {file.name: file.read_text() for file in mine.iterdir()} == dict.fromkeys(
+        ("settings.py", "study.yaml", "w.safetensors"), "mine"
+    )
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_places_that_cannot_be_written_leave_nothing_behind(place: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_train_with_the_exported_file_trains_what_the_study_trained(studied: Stu
     (row,) = [row for row in studied.rows() if row.label == label]
     assert (content["network"], content["metric"], content["value"]) == ("dcgan", "fd_pixels", row.value)
     assert settings.load(studied.root / "settings.json").sites == row.settings
-    trained = studied.folder / "trained" / f"settings-seed{content['provenance']['seed']}"
+    trained = studied.folder / "trained" / "{study}-seed{seed}".format(**content["provenance"])
     assert str(trained.relative_to(studied.folder)) in studied.printed["train"]
     lines = studied.printed["train"].splitlines()
     for evaluation in row.evaluations:
