@@ -92,8 +92,8 @@ def _read(image: str) -> NDArray[np.float32]:
     path = Path(os.path.expanduser(image))
     if not os.path.exists(path):  # False too where no file can be called so
         raise Mistake(
-            f"image is {image!r}, but there is no such file, and the photographs that come along "
-            f"are {', '.join(PHOTOGRAPHS)}"
+            f"image is {image!r}, but there is no such file: name a picture file, or a photograph that comes "
+            f"along ({', '.join(PHOTOGRAPHS)})"
         )
     if not path.is_file():
         raise Mistake(f"image is {image!r}, but that is a folder: name one picture file in it")

@@ -134,7 +134,7 @@ def confirmation_text(one: "Confirmation", settings: str, measured: str) -> str:
     ]
     if one.target is not None:
         reach, other = (str(step) if step else "never" for step in (one.reach, one.baseline_reach))
-        goal = f"the baseline's final value, {one.target:.4g}"
+        goal = f"the baseline's mean at the end, {one.target:.4g}"
         lines.append(f"Steps to {goal}: winner {reach}, baseline {other} (medians).")
     for name, last in one.companions.items():
         difference_, interval = last.texts()[4:6]
