@@ -50,9 +50,9 @@ class GenerativeTraining(Training):
     What is scored is a copy of the generator, of its weights as they stand or of their average w̄: after step
     t, w̄ ← d·w̄ + (1 − d)·w with d = min(average, (1 + t) / (10 + t)). Its BatchNorm is estimated anew from the
     latents that it draws from. These are fixed: they come from the evaluation stream of the seed, once, and
-    so do their classes, each equally likely. Data sets by name are balanced, or nearly; where a
-    folder's classes are not, a generator that reads classes is scored for what it draws of each alike, and
-    one that draws each perfectly is still at a distance from the data.
+    so do their classes, each equally likely. Data sets by name are balanced, or nearly; where a folder's
+    classes are not, a generator that reads classes is scored for what it draws of each alike, and one that
+    draws each perfectly is still at a distance from the data.
 
     LOSSES: names of what the last step minimised, penalties included; a step writes them to `losses`, and
     ends with `stepped`.

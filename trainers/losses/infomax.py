@@ -4,12 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.losses.hinge import Hinge
-from trainers.losses.loss import Batch
+from trainers.losses.hinge import HingeAndHead
 from trainers.networks.pair import Discriminator
 from trainers.networks.spectral import spectral_norm
 
-BY_DISCRIMINATOR, BY_GENERATOR = 0.2, 0.2  # the paper's β and α
 DIMENSIONS = 1024  # of the space in which parts and pictures are compared, the paper's R
 
 
@@ -27,7 +25,7 @@ class Projection(nn.Module):
         return y
 
 
-class Infomax(Hinge):
+class Infomax(HingeAndHead):
     """The hinge loss, plus a bound on how much a picture's features tell of its parts (InfoNCE).
 
     A part is a position p of the discriminator's last map. Part and features are projected, to l_p and g,
@@ -42,6 +40,8 @@ class Infomax(Hinge):
     `Mistake`.
     """
 
+    BY_DISCRIMINATOR, BY_GENERATOR = 0.2, 0.2  # the paper's β and α
+
     def __init__(self, network: Discriminator) -> None:
         super().__init__(network)
         hidden = network.map_channels
@@ -49,17 +49,7 @@ class Infomax(Hinge):
             Projection(count, hidden) for count in (hidden, network.feature_count)
         )
 
-    def discriminator(
-        self, network: Discriminator, real: Batch, fake: Batch, draw: torch.Generator
-    ) -> Tensor:
-        told = super().discriminator(network, real, fake, draw)
-        return told + BY_DISCRIMINATOR * self._told(network, real.images)
-
-    def generator(self, network: Discriminator, fake: Batch, draw: torch.Generator) -> Tensor:
-        told = super().generator(network, fake, draw)
-        return told + BY_GENERATOR * self._told(network, fake.images)
-
-    def _told(self, network: Discriminator, images: Tensor) -> Tensor:
+    def told(self, network: Discriminator, images: Tensor) -> Tensor:
         last_map = network.last_map(images)
         parts = self.of_part(last_map.flatten(2).transpose(1, 2))
         return contrast(parts, self.of_picture(network.features_of(last_map)))

@@ -4,14 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.losses.hinge import Hinge
-from trainers.losses.loss import Batch
+from trainers.losses.hinge import HingeAndHead
 from trainers.networks.pair import Discriminator
 
-BY_DISCRIMINATOR, BY_GENERATOR = 1.0, 0.2  # the paper's β and α
 
-
-class Rotation(Hinge):
+class Rotation(HingeAndHead):
     """The hinge loss, plus the cross-entropy of a head that tells 0, 90, 180 and 270 degrees apart.
 
     The head is a linear layer of the discriminator's features, trained with it. D adds 1.0 times what the
@@ -19,21 +16,13 @@ class Rotation(Hinge):
     of the batch is turned, in all four directions. A discriminator without features raises `Mistake`.
     """
 
+    BY_DISCRIMINATOR, BY_GENERATOR = 1.0, 0.2  # the paper's β and α
+
     def __init__(self, network: Discriminator) -> None:
         super().__init__(network)
         self.head = nn.Linear(network.feature_count, 4)
 
-    def discriminator(
-        self, network: Discriminator, real: Batch, fake: Batch, draw: torch.Generator
-    ) -> Tensor:
-        told = super().discriminator(network, real, fake, draw)
-        return told + BY_DISCRIMINATOR * self._told(network, real.images)
-
-    def generator(self, network: Discriminator, fake: Batch, draw: torch.Generator) -> Tensor:
-        told = super().generator(network, fake, draw)
-        return told + BY_GENERATOR * self._told(network, fake.images)
-
-    def _told(self, network: Discriminator, images: Tensor) -> Tensor:
+    def told(self, network: Discriminator, images: Tensor) -> Tensor:
         quarter = images[: max(1, len(images) // 4)]
         turned = torch.cat([quarter.rot90(i, (2, 3)) for i in range(4)])
         right = torch.arange(4, device=images.device).repeat_interleave(len(quarter))
